@@ -1,0 +1,64 @@
+# The manual: `make help`. Everything here is a short name for a command that also works without make.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help setup demo stop dev test test-all soak bench check lint fix types imports contract docs
+
+# The platform makes networks and mounts, so the machine's commands run as root.
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env)
+BIN := .venv/bin
+TRACKSIDE := bin/trackside
+PYTEST := $(SUDO) $(BIN)/pytest
+TESTS := server/tests planner/tests cli/tests
+PURE := server/tests/rooms server/tests/golden server/tests/house planner/tests cli/tests
+SOURCES := server planner cli bin/setup.py
+
+help: ## Show this manual
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+setup: ## Install what is missing: system packages, uv, the locked Python packages
+	@bin/setup
+
+demo: setup ## Start the platform and deploy the example project; prints the URLs and how to sign in
+	@$(SUDO) $(TRACKSIDE) server start
+	@$(SUDO) $(BIN)/python -m trackside demo
+
+stop: ## Stop exactly what was started; the state directory and system packages stay
+	@if [ -x $(BIN)/python ]; then $(SUDO) $(TRACKSIDE) server stop; else echo "Nothing was set up."; fi
+
+dev: setup ## Run the API on in-memory parts: no root, no engine
+	@$(BIN)/python -m trackside dev
+
+test: setup check ## Run all tests with all real parts
+	@$(PYTEST) -m "not matrix and not soak" $(wildcard $(TESTS))
+
+test-all: setup check ## Run the complete matrices too; SHARD=i/n takes a part
+	@TRACKSIDE_SHARD="$(SHARD)" $(PYTEST) -m "not soak" $(wildcard $(TESTS))
+
+soak: setup ## Run the long random walk
+	@$(PYTEST) -m soak $(wildcard $(TESTS))
+
+bench: setup ## Measure the platform's own share of a deployment
+	@$(SUDO) $(BIN)/python -m trackside bench
+
+check: setup lint types imports ## Law, types, lint and pure tests: under two minutes
+	@$(BIN)/pytest -q $(wildcard $(PURE))
+
+lint: ## Look for mistakes and untidiness
+	@$(BIN)/ruff check $(SOURCES)
+	@$(BIN)/ruff format --check $(SOURCES)
+
+fix: ## Mend what ruff can mend
+	@$(BIN)/ruff check --fix $(SOURCES)
+	@$(BIN)/ruff format $(SOURCES)
+
+types: ## Check the types
+	@$(BIN)/basedpyright
+
+imports: ## Check the import law
+	@cd server && ../$(BIN)/lint-imports
+
+contract: setup ## Write anew what clients know of the server: contract/
+	@$(BIN)/python -m trackside contract
+
+docs: setup ## Build the documentation into site/
+	@$(BIN)/mkdocs build --strict

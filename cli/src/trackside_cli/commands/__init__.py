@@ -1,0 +1,1 @@
+"""The commands, one file per noun: they ask the client and hand the answer to the printer."""

@@ -1,0 +1,1 @@
+"""Uploaded archives, unpacked without trust in what they say."""

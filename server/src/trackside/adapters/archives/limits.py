@@ -1,0 +1,63 @@
+"""What an archive may hold, and the judgement of each entry before it is written. Pure."""
+
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from trackside.rooms.builds.errors import ArchiveRefused
+
+
+@dataclass(frozen=True)
+class ArchiveLimits:
+    """Sizes in bytes. `ratio` (unpacked to packed) counts only beyond `free_bytes`: small archives may pack very well."""
+
+    bytes: int = 4 << 30
+    entries: int = 200_000
+    ratio: float = 200.0
+    free_bytes: int = 64 << 20
+    path_bytes: int = 4096
+
+
+class Meter:
+    """Counts what comes out of one archive and refuses it when it grows beyond the limits."""
+
+    def __init__(self, limits: ArchiveLimits, packed_bytes: int) -> None:
+        self._limits = limits
+        self._packed = max(packed_bytes, 1)
+        self._entries = 0
+        self._bytes = 0
+
+    def count_entry(self, name: str) -> None:
+        self._entries += 1
+        if self._entries > self._limits.entries:
+            raise ArchiveRefused(
+                f"The archive has more than {self._limits.entries} entries (refused at `{shown(name)}`)."
+            )
+
+    def count_bytes(self, name: str, size: int) -> None:
+        self._bytes += size
+        if self._bytes > self._limits.bytes:
+            limit = self._limits.bytes / (1 << 20)
+            raise ArchiveRefused(f"The archive unpacks to more than {limit:.0f} MiB (refused at `{shown(name)}`).")
+        if self._bytes > self._limits.free_bytes and self._bytes > self._packed * self._limits.ratio:
+            raise ArchiveRefused(
+                f"The archive unpacks to more than {self._limits.ratio:g} times its size (refused at `{shown(name)}`)."
+            )
+
+
+def safe_path(name: str, limits: ArchiveLimits) -> PurePosixPath:
+    """The entry's path within the tree. Refuses absolute paths, `..`, empty and overlong names, and control characters."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or name.startswith("\\") or (len(name) > 1 and name[1] == ":" and name[2:3] == "\\"):
+        raise ArchiveRefused(f"The archive has an absolute path: `{shown(name)}`.")
+    if ".." in path.parts:
+        raise ArchiveRefused(f"The archive has a path that leads out of it: `{shown(name)}`.")
+    is_overlong = len(name.encode("utf-8", "surrogateescape")) > limits.path_bytes
+    if is_overlong or any(ord(character) < 32 or ord(character) == 127 for character in name):
+        raise ArchiveRefused(f"The archive has a path that can't be used: `{shown(name)}`.")
+    return path
+
+
+def shown(name: str) -> str:
+    """A name as it may be printed: no control characters, not endless."""
+    text = "".join(character if character.isprintable() else "?" for character in name)
+    return text if len(text) <= 120 else f"{text[:117]}…"

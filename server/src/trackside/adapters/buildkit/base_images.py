@@ -1,0 +1,163 @@
+"""Having the images that a Dockerfile starts from: pulled where a registry is reached, else made from Debian packages."""
+
+import asyncio
+import fcntl
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from aiodocker import DockerError
+
+from trackside.adapters.buildkit import process
+from trackside.adapters.buildkit.debian import (
+    DEFAULT_MIRROR,
+    EPOCH,
+    Bootstrap,
+    bootstrap_command,
+    debian_suite,
+    sources_list,
+)
+from trackside.adapters.buildkit.image_archive import write_image_archive
+from trackside.adapters.buildkit.options import BaseImages, BuildKitOptions
+from trackside.adapters.docker.connection import LazyEngine
+from trackside.adapters.docker.images import pull_image, split_reference
+from trackside.rooms.builds.errors import BuildFailed, ImageUnavailable
+from trackside.rooms.builds.ports import BuildLog
+
+UNREACHED_SECONDS = 300.0
+"""For how long a registry that was not reached is not asked again (it may take long to find that out)."""
+
+
+class BaseImageStore:
+    """The base images of the build engine. One that is there is used as it is."""
+
+    def __init__(self, options: BuildKitOptions, engine: LazyEngine) -> None:
+        self._options = options
+        self._engine = engine
+        self._lock = asyncio.Lock()
+        self._unreached_until = 0.0
+
+    async def ensure(self, image: str, log: BuildLog) -> None:
+        """Have `image` on the build engine under that very name. Raises `BuildFailed` with the reason and what helps."""
+        if await self._is_there(image):
+            return
+        async with self._lock, _file_lock(self._cache / "lock"):
+            if not await self._is_there(image):
+                await self._fetch(image, log)
+
+    @property
+    def _cache(self) -> Path:
+        return self._options.directory / "base-images"
+
+    async def _is_there(self, image: str) -> bool:
+        try:
+            await self._engine.client.images.inspect(image)
+        except DockerError as error:
+            if error.status == 404:
+                return False
+            raise BuildFailed(f"The base image `{image}` can't be used: {error.message}.") from error
+        return True
+
+    async def _fetch(self, image: str, log: BuildLog) -> None:
+        suite = debian_suite(image)
+        mode = self._options.base_images
+        if mode is BaseImages.BOOTSTRAP or (mode is BaseImages.AUTO and suite and self._is_unreached()):
+            return await self._bootstrap_or_explain(image, suite, "`base_images` is set to `bootstrap`", log)
+        try:
+            await self._pull(image, log)
+        except ImageUnavailable as error:
+            if mode is BaseImages.REGISTRY or suite is None:
+                raise BuildFailed(_not_pulled(image, error.sentence), hint=_HINT) from error
+            await log(f"{error.sentence} Debian images are made from packages instead.")
+            self._unreached_until = asyncio.get_running_loop().time() + UNREACHED_SECONDS
+            await self._bootstrap_or_explain(image, suite, error.sentence, log)
+
+    def _is_unreached(self) -> bool:
+        return asyncio.get_running_loop().time() < self._unreached_until
+
+    async def _pull(self, image: str, log: BuildLog) -> None:
+        source = mirrored(image, self._options.registry_mirror)
+        await log(f"Pulling the base image {image}" + (f" from {source}" if source != image else ""))
+        try:
+            async with asyncio.timeout(self._options.pull_seconds):
+                await pull_image(self._engine.client, source, log)
+        except TimeoutError as error:
+            raise ImageUnavailable(f"Pulling `{source}` took longer than {self._options.pull_seconds:g} s.") from error
+        if source != image:
+            repository, tag = split_reference(image)
+            await self._engine.client.images.tag(source, repository, tag=tag)
+
+    async def _bootstrap_or_explain(self, image: str, suite: str | None, reason: str, log: BuildLog) -> None:
+        if suite is None:
+            raise BuildFailed(
+                _not_pulled(image, f"{reason}, and only Debian images can be made from packages."), hint=_HINT
+            )
+        archive = self._cache / f"debian-{suite}-{os.uname().machine}.tar"
+        if not archive.exists():
+            await self._bootstrap(suite, archive, log)
+        await self._load(archive, log)
+        repository, tag = split_reference(image)
+        await self._engine.client.images.tag(f"trackside/debian:{suite}", repository, tag=tag)
+
+    async def _bootstrap(self, suite: str, archive: Path, log: BuildLog) -> None:
+        await log(f"Making the base image Debian {suite} from packages; once, about half a minute")
+        layer, sources = archive.with_suffix(".layer"), archive.with_suffix(".sources")
+        sources.write_text(sources_list(suite, DEFAULT_MIRROR))
+        network = self._options.network
+        command = bootstrap_command(Bootstrap(suite, layer, sources), network.apt_mirror, network.ca_bundle)
+        environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "SOURCE_DATE_EPOCH": str(EPOCH), "LC_ALL": "C.UTF-8"}
+        environment["TMPDIR"] = str(self._cache)
+        try:
+            code = await process.run(command, environment, log)
+            if code != 0:
+                raise BuildFailed(
+                    f"The base image Debian {suite} could not be made from packages: mmdebstrap ended with code {code}.",
+                    hint="Check the machine's Debian mirror (setting `apt_mirror`) and its certificates (`ca_bundle`).",
+                )
+            await asyncio.to_thread(write_image_archive, layer, archive, f"trackside/debian:{suite}")
+        except FileNotFoundError as error:
+            raise BuildFailed("mmdebstrap is missing on this machine.", hint="`apt-get install mmdebstrap`") from error
+        finally:
+            layer.unlink(missing_ok=True)
+            sources.unlink(missing_ok=True)
+
+    async def _load(self, archive: Path, log: BuildLog) -> None:
+        program = [self._options.docker_program, "-H", self._options.build_engine_url, "load", "-q", "-i", str(archive)]
+        code = await process.run(program, {"PATH": "/usr/bin:/bin", "HOME": str(self._cache)}, log)
+        if code != 0:
+            archive.unlink(missing_ok=True)
+            raise BuildFailed(
+                "The base image could not be loaded into the build engine.", hint="Deploy again: it is made anew."
+            )
+
+
+_HINT = (
+    "Start from a Debian image (`FROM debian:bookworm-slim`), or let the build engine reach the registry: "
+    "see the settings `registry_mirror` and `base_images`."
+)
+
+
+def _not_pulled(image: str, why: str) -> str:
+    return f"The base image `{image}` can't be had: {why}"
+
+
+def mirrored(image: str, mirror: str) -> str:
+    """The name under which a mirror has an image. Images that name their own registry are not mirrored."""
+    first, slash, _ = image.partition("/")
+    names_registry = bool(slash) and ("." in first or ":" in first or first == "localhost")
+    if not mirror or names_registry:
+        return image
+    return f"{mirror.rstrip('/')}/{image if slash else f'library/{image}'}"
+
+
+@asynccontextmanager
+async def _file_lock(path: Path) -> AsyncIterator[None]:
+    """One process at a time; the lock goes with its holder."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        await asyncio.to_thread(fcntl.flock, descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,96 @@
+"""The engine's errors, turned into ours: what can be tried again, and what this workload can never do."""
+
+import json
+import re
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import aiohttp
+from aiodocker.exceptions import DockerError
+
+from trackside.kit.errors import TracksideError
+from trackside.rooms.deployments.errors import RuntimeRefused, RuntimeUnavailable
+from trackside.rooms.deployments.model import Network
+
+INVALID = 400
+FORBIDDEN = 403
+MISSING = 404
+CONFLICT = 409
+
+TRANSIENT = (
+    "resource temporarily unavailable",
+    "cannot allocate memory",
+    "no space left on device",
+    "too many open files",
+    "address already in use",
+    "context deadline exceeded",
+    "connection refused",
+    "transport is closing",
+    "marked for removal",
+)
+WORKLOAD = ("oci runtime create failed", "linux spec user", "unable to find user", "unable to find group")
+
+
+@asynccontextmanager
+async def translated() -> AsyncGenerator[None]:
+    """Turn what the engine or the way to it raises, and nobody has read more exactly, into `RuntimeUnavailable`."""
+    try:
+        yield
+    except DockerError as error:
+        raise RuntimeUnavailable(f"The container engine answered: {error.message}") from error
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        raise RuntimeUnavailable(f"The container engine can't be reached: {error or type(error).__name__}.") from error
+
+
+def message(text: str) -> str:
+    """The sentence in the body of an error answer."""
+    try:
+        return str(json.loads(text)["message"])
+    except (ValueError, KeyError, TypeError):
+        return text.strip()
+
+
+def is_missing_network(error: DockerError) -> bool:
+    return error.status == MISSING and "network" in error.message.lower()
+
+
+def create_failure(error: DockerError, image_id: str) -> TracksideError:
+    """Why a container can't be made."""
+    if error.status == MISSING:
+        return RuntimeRefused(
+            f"The image {image_id} is not on the engine.", hint="Deploy again: the image is built or pulled anew."
+        )
+    if error.status in (INVALID, FORBIDDEN) and not is_transient(error):
+        return RuntimeRefused(f"The engine refuses the container: {plain(error.message)}")
+    return RuntimeUnavailable(f"The engine could not make the container: {plain(error.message)}")
+
+
+def start_failure(error: DockerError) -> TracksideError:
+    """Why a container can't be started."""
+    text = error.message.lower()
+    is_workload = error.status == INVALID or any(sign in text for sign in WORKLOAD)
+    if is_workload and not is_transient(error):
+        return RuntimeRefused(f"The container can't start: {plain(error.message)}")
+    return RuntimeUnavailable(f"The engine could not start the container: {plain(error.message)}")
+
+
+def network_failure(error: DockerError, network: Network) -> TracksideError:
+    """Why a network can't be made."""
+    if error.status == FORBIDDEN and "overlap" in error.message.lower():
+        return RuntimeRefused(
+            f"The addresses {network.subnet} are in use by another network of this machine.",
+            hint="Choose another TRACKSIDE_NETWORK_POOL, or remove the other network.",
+        )
+    return RuntimeUnavailable(f"The engine could not make the network {network.subnet}: {plain(error.message)}")
+
+
+def is_transient(error: DockerError) -> bool:
+    text = error.message.lower()
+    return any(sign in text for sign in TRANSIENT)
+
+
+def plain(text: str) -> str:
+    """The part of the engine's message that tells a person something: without the chain of programs it came through."""
+    chain = r"(?:unable to start container process|container init caused|starting container process caused):\s*"
+    tail = re.split(chain, text.strip())[-1]
+    return tail.removesuffix(": unknown").strip().rstrip(".") + "."

@@ -1,0 +1,1 @@
+"""Logs in segment files: one directory per stream, lines as NDJSON, closed segments compressed."""

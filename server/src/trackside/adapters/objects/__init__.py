@@ -1,0 +1,1 @@
+"""Objects (uploads) kept in a folder of the state directory."""

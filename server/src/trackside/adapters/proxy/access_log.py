@@ -1,0 +1,124 @@
+"""The access log between HAProxy and the edge process: a file, best in memory, that neither can lose a line of.
+
+HAProxy appends whole lines and never waits (its rings and datagrams were found to lose lines when the reader, or HAProxy's
+own process at a reload, goes). The first page of the file holds how far the reader has come, so a reader that was killed goes
+on where its lines were last taken over; what has been read is given back to the file system by punching a hole.
+HAProxy counts the lines it writes and stops at a bound; the reader sets the count back.
+"""
+
+import asyncio
+import ctypes
+import os
+import struct
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+import structlog
+
+from trackside.adapters.proxy.access import read_line
+from trackside.adapters.proxy.runtime import RuntimeSocket
+from trackside.rooms.networking.errors import ProxyUnavailable
+from trackside.rooms.networking.model import Access
+
+log = structlog.get_logger()
+
+PAGE = 4096
+CHUNK = 256 << 10
+OFFSET = struct.Struct("<Q")
+POLL_SECONDS = 0.1
+COUNT_SECONDS = 5.0
+RETRY_SECONDS = 1.0
+_KEEP_SIZE_PUNCH_HOLE = 0x01 | 0x02
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def open_log(path: Path, flags: int) -> int:
+    """Open the log, made with its first page where it does not exist. Errors: OSError."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    made = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        if os.fstat(made).st_size < PAGE:
+            os.pwrite(made, OFFSET.pack(PAGE).ljust(PAGE, b"\0"), 0)
+    finally:
+        os.close(made)
+    return os.open(path, flags)
+
+
+class AccessLog:
+    """Reads the log and hands it on in batches; a batch that was taken is never read again, one that was not is."""
+
+    def __init__(
+        self,
+        path: Path,
+        on_access: Callable[[Sequence[Access]], Awaitable[None]],
+        runtime: RuntimeSocket,
+        backlog: int,
+    ) -> None:
+        """`backlog`: the bound on unread lines that HAProxy keeps to."""
+        self._path = path
+        self._on_access = on_access
+        self._runtime = runtime
+        self._backlog = backlog
+
+    async def run(self) -> None:
+        """Read until cancelled. Where lines can't be taken over it waits and tries again."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._read())
+            group.create_task(self._count())
+
+    async def _read(self) -> None:
+        descriptor = open_log(self._path, os.O_RDWR)
+        try:
+            while True:
+                try:
+                    busy = await self._read_chunk(descriptor)
+                except Exception as error:  # noqa: BLE001 — whatever the taker fails with: the lines stay in the log
+                    log.warning("edge.access_log_waits", error=str(error))
+                    await asyncio.sleep(RETRY_SECONDS)
+                    continue
+                await asyncio.sleep(0 if busy else POLL_SECONDS)
+        finally:
+            os.close(descriptor)
+
+    async def _read_chunk(self, descriptor: int) -> bool:
+        """Take over one chunk; whether there was a full one."""
+        (start,) = OFFSET.unpack(os.pread(descriptor, OFFSET.size, 0))
+        data = os.pread(descriptor, CHUNK, start)
+        lines, length = complete_lines(data)
+        if not length:
+            return False
+        entries = [entry for line in lines if (entry := read_line(line))]
+        if entries:
+            await self._on_access(entries)
+        os.pwrite(descriptor, OFFSET.pack(start + length), 0)
+        _free(descriptor, start, start + length)
+        return len(data) == CHUNK
+
+    async def _count(self) -> None:
+        """Set HAProxy's count of unread lines back, and say how many it has dropped."""
+        while True:
+            await asyncio.sleep(COUNT_SECONDS)
+            try:
+                answer, _, _ = await self._runtime.run(
+                    ["get var proc.logged", "experimental-mode on", "set var proc.logged int(0)"]
+                )
+            except ProxyUnavailable:
+                continue
+            count = answer.rpartition("<")[2].rstrip(">\n ")
+            if count.isdigit() and int(count) > self._backlog:
+                log.error("edge.access_lines_dropped", lines=int(count) - self._backlog)
+
+
+def complete_lines(data: bytes) -> tuple[list[bytes], int]:
+    """The complete lines at the start of `data`, and how many bytes they take. A chunk without any line end is skipped."""
+    end = data.rfind(b"\n") + 1
+    if not end and len(data) == CHUNK:
+        return [], CHUNK
+    return data[:end].splitlines(), end
+
+
+def _free(descriptor: int, start: int, end: int) -> None:
+    """Give whole pages before `end` back to the file system; one that can't keeps them."""
+    first, last = max(PAGE, start // PAGE * PAGE), end // PAGE * PAGE
+    if last > first:
+        _libc.fallocate(descriptor, _KEEP_SIZE_PUNCH_HOLE, ctypes.c_int64(first), ctypes.c_int64(last - first))

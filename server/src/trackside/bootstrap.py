@@ -1,0 +1,291 @@
+"""The one place that reads settings and joins adapters to ports; each process is put together here."""
+
+import os
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from ipaddress import IPv4Network
+from pathlib import Path
+from uuid import UUID
+
+from litestar import Litestar
+
+from trackside.adapters.archives.limits import ArchiveLimits
+from trackside.adapters.buildkit.builder import BuildKitBuilder
+from trackside.adapters.buildkit.options import BaseImages, BuildKitOptions, CompanyNetwork
+from trackside.adapters.docker.images import DockerImages
+from trackside.adapters.docker.manifests import DockerOptions
+from trackside.adapters.docker.runtime import DockerRuntime
+from trackside.adapters.git.options import GitOptions
+from trackside.adapters.git.sources import GitSources
+from trackside.adapters.logfiles.store import FileLogStore
+from trackside.adapters.logfiles.turns import FileTurns
+from trackside.adapters.objects.folder import UploadFolder
+from trackside.config import Settings, state_directory
+from trackside.entry.admin import database
+from trackside.entry.admin import replay as replaying
+from trackside.entry.admin.replay import Replayed
+from trackside.entry.rest.app import RestParts, create_app
+from trackside.entry.worker import builder, deployer
+from trackside.entry.worker.nudges import Nudges
+from trackside.host.files import write_json
+from trackside.host.installation import layout_of, open_installation, read_installation
+from trackside.host.machine import Machine, MachineOptions
+from trackside.kit import events
+from trackside.kit.clock import SystemClock
+from trackside.kit.crypto import Keyring
+from trackside.kit.db import Database
+from trackside.kit.jobs import Jobs
+from trackside.rooms.builds import service as builds
+from trackside.rooms.deployments import service as deployments
+from trackside.rooms.deployments.model import Limits
+from trackside.rooms.deployments.ports import Runtime
+from trackside.rooms.deployments.service.engine import Defaults, Engine, World
+from trackside.rooms.identity import service as identity
+from trackside.rooms.networking import service as networking
+from trackside.rooms.networking.model import Addressing
+from trackside.rooms.projects import service as projects
+from trackside.rooms.telemetry import service as telemetry
+from trackside.rooms.telemetry.ports import LogStore
+from trackside.subscriptions import reactions
+
+VERSION = version("trackside")
+ROOMS = (identity, projects, builds, networking, deployments)
+READ_MODELS = tuple(room.READ_MODELS for room in ROOMS)
+
+
+@dataclass(frozen=True)
+class DeploymentLogs:
+    """Port `deployments.Logs` over the log store and the collector."""
+
+    store: LogStore
+    rest: Callable[[UUID, UUID, UUID], Awaitable[None]]
+
+    def build_log(self, workspace_id: UUID, deployment_id: UUID) -> Callable[[str], Awaitable[None]]:
+        return telemetry.build_log(self.store, workspace_id, deployment_id)
+
+    async def collect_rest(self, workspace_id: UUID, deployment_id: UUID, replica_id: UUID) -> None:
+        await self.rest(workspace_id, deployment_id, replica_id)
+
+
+class House:
+    """Everything a process of this installation is made of, each part made once, when it is first asked for."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.keyring = Keyring.load(settings.home / "keys" / "keyring.json")
+        self.database = Database(settings.database_url, SystemClock())
+        self.jobs = Jobs(settings.database_url)
+        self.vault = projects.Vault(self.keyring)
+        self.addressing = Addressing(settings.base_domain, IPv4Network(settings.network_pool))
+        know_events(self.jobs)
+
+    def owner(self) -> Database:
+        """The database as the owner of its schemas, for migrations and replay only."""
+        return Database(self.settings.database_owner_url, SystemClock(), pool_size=2)
+
+    def runtime(self) -> Runtime:
+        settings = self.settings
+        options = DockerOptions(interface_prefix=settings.interface_prefix)
+        return DockerRuntime(settings.engine_url, settings.installation, options)
+
+    def log_store(self) -> LogStore:
+        return FileLogStore(self.settings.home / "logs" / "apps")
+
+    def collector(self, runtime: Runtime, store: LogStore) -> telemetry.Collector:
+        return telemetry.Collector(runtime, store, FileTurns(self.settings.home / "logs" / "turns"))
+
+    def uploads(self) -> UploadFolder:
+        return UploadFolder(self.settings.home / "uploads", self.settings.upload_bytes)
+
+    def builds(self) -> builds.Builds:
+        settings = self.settings
+        work = settings.home / "builds"
+        return builds.Builds(
+            GitSources(git_options(settings, work / "fetches"), ArchiveLimits()),
+            BuildKitBuilder(buildkit_options(settings, work / "buildkit")),
+            DockerImages(settings.engine_url, settings.installation),
+            self.uploads(),
+            work / "trees",
+        )
+
+    def engine(self, runtime: Runtime) -> Engine:
+        settings = self.settings
+        limits = Limits(cpu=settings.app_cpu, memory_bytes=settings.app_memory_bytes)
+        store = self.log_store()
+        logs = DeploymentLogs(store, self.collector(runtime, store).collect_rest)
+        return Engine(
+            self.database,
+            self.vault,
+            World(runtime, self.builds(), logs),
+            Defaults(self.addressing, limits, settings.kept_images),
+        )
+
+    def rest(self) -> Litestar:
+        settings = self.settings
+        return create_app(
+            RestParts(
+                self.database,
+                self.vault,
+                self.addressing,
+                self.log_store(),
+                self.uploads(),
+                f"http://{{host}}:{settings.edge_port}",
+                VERSION,
+            )
+        )
+
+    def deployer(self) -> deployer.Deployer:
+        runtime = self.runtime()
+        return deployer.Deployer(self.database, self.jobs, self.engine(runtime), runtime, Nudges())
+
+    def builder(self) -> builder.BuilderProcess:
+        return builder.BuilderProcess(self.jobs, self.engine(self.runtime()), self.settings.build_slots)
+
+
+def know_events(jobs: Jobs) -> None:
+    """Tell the registry every event, how it is folded, and what follows from it."""
+    for room in ROOMS:
+        events.registry.project(room.PROJECTIONS)
+    events.registry.react(reactions(jobs))
+
+
+def git_options(settings: Settings, directory: Path) -> GitOptions:
+    """How sources are fetched here."""
+    return GitOptions(
+        directory,
+        file_roots=settings.file_source_roots,
+        allow_private=settings.allow_private_sources,
+        ca_bundle=settings.ca_bundle,
+    )
+
+
+def buildkit_options(settings: Settings, directory: Path) -> BuildKitOptions:
+    """How builds run here."""
+    return BuildKitOptions(
+        directory,
+        build_engine_url=settings.build_engine_url,
+        engine_url=settings.engine_url,
+        docker_program=settings.docker_program,
+        cgroup=settings.build_cgroup,
+        seconds=settings.build_seconds,
+        memory_bytes=settings.build_memory_bytes,
+        disk_bytes=settings.build_disk_bytes,
+        slots=settings.build_slots,
+        base_images=BaseImages(settings.base_images),
+        registry_mirror=settings.registry_mirror,
+        network=CompanyNetwork(
+            settings.ca_bundle,
+            settings.pip_index_url,
+            settings.npm_registry,
+            settings.apt_mirror,
+            settings.go_proxy,
+        ),
+    )
+
+
+# --- the host's commands ---
+
+
+def settings() -> Settings:
+    """The settings of this state directory."""
+    return Settings()
+
+
+async def open_machine() -> Machine:
+    """The machine's parts for this state directory, which is made at the first call."""
+    environment = dict(os.environ)
+    installation = await open_installation(state_directory(), environment)
+    found = settings()
+    layout = layout_of(installation, found.home)
+    write_json(found.home / "cli.json", {"api_url": found.api_url})
+    return Machine(layout, installation, machine_options(found), environment)
+
+
+def present_machine() -> Machine | None:
+    """The machine's parts, where this state directory was ever started."""
+    installation = read_installation(state_directory())
+    if installation is None:
+        return None
+    found = settings()
+    return Machine(layout_of(installation, found.home), installation, machine_options(found), dict(os.environ))
+
+
+def machine_options(found: Settings) -> MachineOptions:
+    """What the machine's parts depend on."""
+    return MachineOptions(
+        api_host=found.api_host,
+        edge_host=found.edge_host,
+        build_cpu=found.build_cpu,
+        build_memory_bytes=found.build_memory_bytes,
+        build_disk_bytes=found.build_disk_bytes,
+        registry_mirror=found.registry_mirror,
+    )
+
+
+async def prepare_database() -> None:
+    """Bring the database up to date; run at every start."""
+    house = House(settings())
+    owner = house.owner()
+    try:
+        await database.prepare(house.settings.database_owner_url, house.database, owner, house.keyring)
+    finally:
+        await owner.close()
+        await house.database.close()
+
+
+async def create_token(name: str) -> str:
+    """A token that acts as the owner of the workspace `default`."""
+    house = House(settings())
+    try:
+        return await database.create_token(house.database, name)
+    finally:
+        await house.database.close()
+
+
+async def replay() -> Replayed:
+    """Rebuild every read model from the events."""
+    house = House(settings())
+    owner = house.owner()
+    async with owner.transaction() as tx:
+        workspaces = [workspace.id for workspace in await identity.all_workspaces(tx)]
+    try:
+        return await replaying.replay(owner, workspaces, READ_MODELS)
+    finally:
+        await owner.close()
+        await house.database.close()
+
+
+async def verify_events() -> dict[str, int]:
+    """The streams whose chain is broken, with the number of the first broken event."""
+    house = House(settings())
+    broken: dict[str, int] = {}
+    async with house.database.transaction() as tx:
+        workspaces = await identity.all_workspaces(tx)
+        if (seq := await events.verify(tx, "platform")) is not None:
+            broken["platform"] = seq
+    for workspace in workspaces:
+        async with house.database.transaction(workspace.id) as tx:
+            if (seq := await events.verify(tx, "workspace")) is not None:
+                broken[workspace.name] = seq
+    await house.database.close()
+    return broken
+
+
+# --- the platform's processes ---
+
+
+async def run_deployer() -> None:
+    """The deployer, until cancelled."""
+    await deployer.run(House(settings()).deployer())
+
+
+async def run_builder() -> None:
+    """The builder, until cancelled."""
+    await builder.run(House(settings()).builder())
+
+
+async def run_monitor() -> None:
+    """The monitor, until cancelled: collects what containers log."""
+    house = House(settings())
+    await house.collector(house.runtime(), house.log_store()).run()

@@ -1,0 +1,1 @@
+"""How requests and jobs come in; no business words here."""

@@ -1,0 +1,1 @@
+"""What the operator does on the host: migrate, make the first workspace and tokens, replay, verify."""

@@ -1,0 +1,110 @@
+"""The REST application: routes, injected parts, headers that every answer carries, and the OpenAPI description."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+from litestar import Litestar, Router, get
+from litestar.di import Provide
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.spec import Components, SecurityScheme
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+from trackside.entry.rest.errors import HANDLERS
+from trackside.entry.rest.transaction import provide_actor, provide_transaction
+from trackside.kit.db import Database
+from trackside.rooms.builds.ports import Uploads
+from trackside.rooms.deployments.rest import router as deployments
+from trackside.rooms.identity.rest import router as identity
+from trackside.rooms.networking.model import Addressing
+from trackside.rooms.projects.rest import router as projects
+from trackside.rooms.projects.service import Vault
+from trackside.rooms.telemetry.ports import LogStore
+from trackside.rooms.telemetry.rest import router as telemetry
+
+ROUTERS: Sequence[Router] = (identity, projects, deployments, telemetry)
+
+
+@dataclass(frozen=True)
+class RestParts:
+    """What handlers may ask for by name. `public`: an app's address, with `{host}` for its host name."""
+
+    database: Database
+    vault: Vault
+    addressing: Addressing
+    log_store: LogStore
+    uploads: Uploads
+    public: str
+    version: str
+
+
+class Version(msgspec.Struct):
+    version: str
+
+
+def create_app(parts: RestParts) -> Litestar:
+    """The application."""
+
+    @get("/v1/version", tags=["platform"])
+    async def version() -> Version:
+        """The server's version; needs no token."""
+        return Version(parts.version)
+
+    return Litestar(
+        route_handlers=[version, *ROUTERS],
+        dependencies={
+            **{
+                name: Provide(_given(getattr(parts, name)), sync_to_thread=False)
+                for name in ("database", "vault", "addressing", "log_store", "uploads", "public")
+            },
+            "actor": Provide(provide_actor),
+            "tx": Provide(provide_transaction),
+        },
+        exception_handlers=HANDLERS,  # pyright: ignore[reportArgumentType]
+        middleware=[_headers(parts.version)],
+        openapi_config=OpenAPIConfig(
+            title="Trackside",
+            version=parts.version,
+            path="/v1/schema",
+            components=Components(security_schemes={"token": SecurityScheme(type="http", scheme="bearer")}),
+            security=[{"token": []}],
+        ),
+        signature_namespace={"Uploads": Uploads, "LogStore": LogStore, "Vault": Vault},
+        request_max_body_size=None,
+    )
+
+
+def _given(value: Any) -> Callable[[], Any]:
+    def give() -> Any:
+        return value
+
+    return give
+
+
+def _headers(version: str) -> Callable[[ASGIApp], ASGIApp]:
+    """Every answer says which server it is and which request it answers."""
+
+    def middleware(app: ASGIApp) -> ASGIApp:
+        async def call(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] != "http":
+                await app(scope, receive, send)
+                return
+            identity = uuid4().hex
+            scope.setdefault("state", {})["request_id"] = identity
+
+            async def tell(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    message["headers"] = [
+                        *message["headers"],
+                        (b"trackside-version", version.encode()),
+                        (b"x-request-id", identity.encode()),
+                    ]
+                await send(message)
+
+            await app(scope, receive, tell)
+
+        return call
+
+    return middleware

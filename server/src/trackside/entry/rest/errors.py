@@ -1,0 +1,78 @@
+"""Errors as REST tells them. The only place that knows HTTP statuses."""
+
+from typing import Any, cast
+
+import structlog
+from litestar import Request
+from litestar.exceptions import HTTPException
+from litestar.response import Response
+
+from trackside.kit.errors import Kind, TracksideError
+
+log = structlog.get_logger()
+STATUS = {
+    Kind.INVALID: 400,
+    Kind.UNAUTHENTICATED: 401,
+    Kind.DENIED: 403,
+    Kind.MISSING: 404,
+    Kind.CONFLICT: 409,
+    Kind.LIMIT: 429,
+    Kind.UNAVAILABLE: 503,
+}
+REFERENCE = "See the API reference at /v1/schema."
+
+
+def error_response(request: Request[Any, Any, Any], status: int, error: dict[str, str]) -> Response[Any]:
+    """The one shape of all errors."""
+    identity = request.scope.get("state", {}).get("request_id", "")
+    return Response({"error": {**error, "request_id": identity}}, status_code=status)
+
+
+def told(request: Request[Any, Any, Any], error: TracksideError) -> Response[Any]:
+    """An error of ours."""
+    return error_response(
+        request,
+        STATUS[error.kind],
+        {"code": error.code, "kind": str(error.kind), "message": error.sentence, "hint": error.hint},
+    )
+
+
+def refused(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
+    """What the web framework refuses: unknown routes, bodies that do not fit."""
+    if error.status_code >= 500:
+        return unexpected(request, error)
+    missing = error.status_code in (404, 405)
+    detail = error.detail
+    extra = getattr(error, "extra", None)
+    if isinstance(extra, list) and extra:
+        given = cast(list[dict[str, Any]], extra)
+        parts = [f"{part.get('key', 'body')}: {part.get('message', '')}" for part in given]
+        detail = "; ".join(parts) or detail
+    return error_response(
+        request,
+        error.status_code if error.status_code != 422 else 400,
+        {
+            "code": "rest.missing" if missing else "rest.invalid",
+            "kind": str(Kind.MISSING if missing else Kind.INVALID),
+            "message": "There is nothing at this address." if missing else f"The request is not understood: {detail}",
+            "hint": REFERENCE,
+        },
+    )
+
+
+def unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+    """A defect of ours: told without its inside, logged with it."""
+    log.error("a request failed", path=request.url.path, exc_info=error)
+    return error_response(
+        request,
+        500,
+        {
+            "code": "internal",
+            "kind": "internal",
+            "message": "Something went wrong on our side.",
+            "hint": "Try again; the platform's log has the details under this request id.",
+        },
+    )
+
+
+HANDLERS = {TracksideError: told, HTTPException: refused, Exception: unexpected}

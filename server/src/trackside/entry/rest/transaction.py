@@ -1,0 +1,26 @@
+"""What every handler gets: the actor behind the credential, and the one transaction, committed when the handler returns."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from litestar import Request
+
+from trackside.kit.db import Database, Transaction
+from trackside.rooms.access.errors import Unauthenticated
+from trackside.rooms.access.model import Actor
+from trackside.rooms.identity import service as identity
+
+
+async def provide_actor(request: Request[Any, Any, Any], database: Database) -> Actor:
+    """Who asks. Errors: `Unauthenticated`."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise Unauthenticated("You are not signed in.")
+    async with database.transaction() as tx:
+        return await identity.actor_for_token(tx, token.strip())
+
+
+async def provide_transaction(database: Database, actor: Actor) -> AsyncIterator[Transaction]:
+    """The transaction of the request, bound to the actor's workspace."""
+    async with database.transaction(actor.grants[0].workspace_id, actor=actor.as_record()) as tx:
+        yield tx

@@ -1,0 +1,1 @@
+"""The job runner: who does what when a job, a nudge or the timer calls."""

@@ -1,0 +1,51 @@
+"""Waking those who wait for a service instance: by notices from the database and by the engine's events."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from contextlib import contextmanager, suppress
+from uuid import UUID
+
+import structlog
+
+log = structlog.get_logger()
+
+
+class Nudges:
+    """Who attends to which service instance in this process; a nudge shortens a sleep, so a lost one costs time, never truth."""
+
+    def __init__(self) -> None:
+        self._events: dict[UUID, asyncio.Event] = {}
+
+    @contextmanager
+    def attend(self, instance_id: UUID) -> Generator[Callable[[float], Awaitable[None]]]:
+        """Take nudges for a service instance meanwhile; yields a sleep that a nudge ends."""
+        event = self._events.setdefault(instance_id, asyncio.Event())
+
+        async def wait(seconds: float) -> None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await event.wait()
+            event.clear()
+
+        try:
+            yield wait
+        finally:
+            self._events.pop(instance_id, None)
+
+    def nudge(self, instance_id: UUID) -> bool:
+        """Wake whoever attends to it; whether anybody does."""
+        event = self._events.get(instance_id)
+        if event is not None:
+            event.set()
+        return event is not None
+
+
+async def forever(name: str, source: Callable[[], AsyncIterator[None]], pause: float = 1.0) -> None:
+    """Drain a source that may break (an engine, a database that goes away), and begin again."""
+    while True:
+        try:
+            async for _ in source():
+                pass
+        except Exception as error:  # noqa: BLE001 — whatever breaks, the watch goes on; it is told and tried again
+            log.warning("a watch broke off", watch=name, error=str(error))
+        await asyncio.sleep(pause)

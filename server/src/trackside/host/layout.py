@@ -1,0 +1,139 @@
+"""Where everything of one installation lies. Pure: paths, no files."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+REGISTER = Path("/var/lib/trackside")
+"""Where the installations of a machine find each other: one directory each, and programs they share."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The directories of one installation.
+
+    `home` is the state directory (settings, keys, logs); `data` holds what the parts need for themselves (database, images,
+    the builds' disk) and may be reached by other users of the system; `run` holds sockets and what must not survive a boot
+    (keep it short: a socket's path ends at 107 bytes); `register` is shared by the machine's installations.
+    """
+
+    installation: str
+    home: Path
+    data: Path
+    run: Path
+    register: Path = REGISTER
+
+    @property
+    def mark(self) -> str:
+        """Stands in the name of everything that has a name and no label: tables, control groups."""
+        return f"trackside-{self.installation}"
+
+    @property
+    def settings_file(self) -> Path:
+        return self.home / "settings.json"
+
+    @property
+    def keys(self) -> Path:
+        return self.home / "keys"
+
+    @property
+    def logs(self) -> Path:
+        return self.home / "logs" / "platform"
+
+    @property
+    def lock_file(self) -> Path:
+        return self.home / "start.lock"
+
+    @property
+    def postgres_data(self) -> Path:
+        return self.data / "postgres"
+
+    @property
+    def postgres_run(self) -> Path:
+        return self.run / "postgres"
+
+    @property
+    def containerd_socket(self) -> Path:
+        return self.run / "containerd.sock"
+
+    @property
+    def engine_socket(self) -> Path:
+        return self.run / "engine.sock"
+
+    @property
+    def build_engine_socket(self) -> Path:
+        return self.run / "build-engine.sock"
+
+    @property
+    def build_disk_file(self) -> Path:
+        return self.data / "builds.img"
+
+    @property
+    def build_disk(self) -> Path:
+        return self.data / "builds"
+
+    @property
+    def control_group(self) -> str:
+        """Parent of all control groups of ours, relative to each hierarchy's root."""
+        return f"/{self.mark}"
+
+    @property
+    def build_group(self) -> str:
+        """All building: what is set here holds for the build engine and the steps together."""
+        return f"{self.control_group}/build"
+
+    @property
+    def build_steps_group(self) -> str:
+        """The steps of builds: the memory limit is set and read here."""
+        return f"{self.build_group}/steps"
+
+    @property
+    def build_engine_group(self) -> str:
+        return f"{self.build_group}/engine"
+
+    @property
+    def apps_group(self) -> str:
+        """Containers of an engine of our own."""
+        return f"{self.control_group}/apps"
+
+    @property
+    def firewall_table(self) -> str:
+        return f"trackside_{self.installation}"
+
+    @property
+    def haproxy_config(self) -> Path:
+        return self.home / "haproxy" / "haproxy.cfg"
+
+    @property
+    def haproxy_master_socket(self) -> Path:
+        return self.run / "haproxy-master.sock"
+
+    @property
+    def supervisor_socket(self) -> Path:
+        return self.run / "supervisor.sock"
+
+    @property
+    def supervisor_config(self) -> Path:
+        return self.run / "supervisord.conf"
+
+    @property
+    def supervisor_pid_file(self) -> Path:
+        return self.run / "supervisord.pid"
+
+    @property
+    def launches(self) -> Path:
+        return self.run / "launch"
+
+    @property
+    def record_file(self) -> Path:
+        """What other installations must know of this one: its addresses and ports."""
+        return self.register / self.installation / "installation.json"
+
+
+def system_layout(installation: str, home: Path) -> Layout:
+    """The usual places, as root."""
+    return Layout(
+        installation=installation,
+        home=home,
+        data=REGISTER / installation,
+        run=Path("/run") / f"trackside-{installation}",
+    )

@@ -1,0 +1,155 @@
+"""One installation's parts, joined: what the start, the stop, the status and the doctor act on."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from trackside.host.address_plan import bridge_of_builds
+from trackside.host.bridges import network_cards
+from trackside.host.builds import BuildEnginePlan, build_cpu
+from trackside.host.engine_config import EnginePlan
+from trackside.host.firewall_rules import FirewallPlan
+from trackside.host.installation import Installation
+from trackside.host.launch import Launch
+from trackside.host.layout import Layout
+from trackside.host.postgres import PostgresPaths
+from trackside.host.processes import descriptors
+from trackside.host.spawning import launch_argv
+from trackside.host.supervisor_config import ManagedProcess, SupervisorPlan, fingerprint
+
+PARTS = ("postgres", "containerd", "engine", "build-engine", "haproxy")
+PLATFORM_PROCESSES = ("gateway", "deployer", "builder", "monitor", "edge")
+PASSED_ON = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "TZ", "LANG")
+"""What the platform's processes get of the environment it was started in, besides settings (`TRACKSIDE_…`)."""
+NOT_PASSED_ON = frozenset(
+    f"TRACKSIDE_{name}" for name in ("TOKEN", "API_URL", "HOME", "INSTALLATION", "API_PORT", "EDGE_PORT", "ENGINE_URL")
+)
+
+
+@dataclass(frozen=True)
+class MachineOptions:
+    """The settings that the machine's parts depend on; sizes in bytes, CPU in cores (0 = half of the machine)."""
+
+    api_host: str = "127.0.0.1"
+    edge_host: str = "127.0.0.1"
+    build_cpu: float = 0.0
+    build_memory_bytes: int = 4 << 30
+    build_disk_bytes: int = 20 << 30
+    registry_mirror: str = ""
+    drop_private: bool = False
+    processes: tuple[str, ...] = PLATFORM_PROCESSES
+
+
+@dataclass(frozen=True)
+class Machine:
+    """An installation on this machine, as plain values; `environment` is that of the command that was given."""
+
+    layout: Layout
+    installation: Installation
+    options: MachineOptions = field(default_factory=MachineOptions)
+    environment: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def postgres_paths(self) -> PostgresPaths:
+        layout = self.layout
+        return PostgresPaths(layout.postgres_data, layout.postgres_run, layout.keys, layout.register)
+
+    def firewall_plan(self, *, close_uplinks: bool) -> FirewallPlan:
+        return FirewallPlan(
+            table=self.layout.firewall_table,
+            interface_prefix=self.installation.interface_prefix,
+            network_pool=self.installation.network_pool,
+            build_network=self.installation.build_network,
+            closed_uplinks=network_cards() if close_uplinks else (),
+            drop_private=self.options.drop_private,
+        )
+
+    @property
+    def engine_plan(self) -> EnginePlan:
+        return EnginePlan(
+            name="trackside-apps",
+            data=self.layout.data / "engine",
+            run=self.layout.run / "engine",
+            socket=self.layout.engine_socket,
+            containerd_socket=self.layout.containerd_socket,
+            control_group=self.layout.apps_group,
+            registry_mirror=self.options.registry_mirror,
+        )
+
+    @property
+    def build_plan(self) -> BuildEnginePlan:
+        return BuildEnginePlan(
+            data=self.layout.build_disk,
+            disk_file=self.layout.build_disk_file,
+            run=self.layout.run / "build-engine",
+            socket=self.layout.build_engine_socket,
+            containerd_socket=self.layout.containerd_socket,
+            group=self.layout.build_group,
+            bridge=bridge_of_builds(self.installation.interface_prefix),
+            network=self.installation.build_network,
+            cpu=build_cpu(self.options.build_cpu),
+            memory_bytes=self.options.build_memory_bytes,
+            disk_bytes=self.options.build_disk_bytes,
+            registry_mirror=self.options.registry_mirror,
+        )
+
+    def supervisor_plan(self, launches: Mapping[str, Launch]) -> SupervisorPlan:
+        """The supervisor's plan with these parts and the platform's own processes."""
+        parts = [self._part(name, launch) for name, launch in launches.items()]
+        return SupervisorPlan(
+            socket=self.layout.supervisor_socket,
+            pid_file=self.layout.supervisor_pid_file,
+            directory=self.layout.home,
+            logs=self.layout.logs,
+            descriptors=descriptors(),
+            processes=[*parts, *map(self._platform_process, self.options.processes)],
+        )
+
+    def process_environment(self) -> dict[str, str]:
+        """What the supervisor and all its processes are given: the mark by which a stop knows them, among others."""
+        passed = {name: value for name, value in self.environment.items() if name.upper() in PASSED_ON}
+        return {
+            **passed,
+            "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "PYTHONUNBUFFERED": "1",
+            "TRACKSIDE_HOME": str(self.layout.home),
+            "TRACKSIDE_INSTALLATION": self.layout.installation,
+        }
+
+    def _part(self, name: str, launch: Launch) -> ManagedProcess:
+        signals = {
+            "postgres": ("INT", 30),
+            "engine": ("TERM", 30),
+            "build-engine": ("TERM", 30),
+            "haproxy": ("TERM", 10),
+        }
+        stop_signal, seconds = signals.get(name, ("TERM", 15))
+        return ManagedProcess(
+            name=name,
+            argv=launch_argv(self.launch_file(name)),
+            stop_signal=stop_signal,
+            stop_seconds=seconds,
+            fingerprint=fingerprint(launch.as_json()),
+        )
+
+    def _platform_process(self, name: str) -> ManagedProcess:
+        settings = self.layout.settings_file
+        return ManagedProcess(
+            name=name,
+            argv=(sys.executable, "-m", "trackside", "run", name),
+            stop_seconds=30,
+            environment=self._named_settings(),
+            fingerprint=fingerprint(settings.read_text(encoding="utf-8") if settings.exists() else ""),
+        )
+
+    def _named_settings(self) -> dict[str, str]:
+        """Settings given as variables; those that the installation stores, and the command line's own, apart."""
+        return {
+            name: value
+            for name, value in self.environment.items()
+            if name.startswith("TRACKSIDE_") and name not in NOT_PASSED_ON
+        }
+
+    def launch_file(self, name: str) -> Path:
+        return self.layout.launches / f"{name}.json"

@@ -1,0 +1,158 @@
+"""Reads /proc: whose a process is, what memory it takes, who listens on a port.
+
+A process is ours by what it carries (the installation in its environment, its control group, its directory), never by its name.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+PROC = Path("/proc")
+LISTENING = "0A"
+
+
+@dataclass(frozen=True)
+class Process:
+    """One live process. `started` is in clock ticks since boot: with the pid it names a process for ever."""
+
+    pid: int
+    parent: int
+    started: int
+    command: str
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:  # it ended meanwhile, or is another user's
+        return b""
+
+
+def read_process(pid: int) -> Process | None:
+    """The process, or None where it is gone or dead already (a zombie waits only for its parent)."""
+    status = _read(PROC / str(pid) / "stat").decode(errors="replace")
+    if not status:
+        return None
+    fields = status.rpartition(")")[2].split()
+    if fields[0] in "ZX":
+        return None
+    words = _read(PROC / str(pid) / "cmdline").rstrip(b"\0").split(b"\0")
+    return Process(pid, int(fields[1]), int(fields[19]), b" ".join(words).decode(errors="replace"))
+
+
+def all_processes() -> Iterator[Process]:
+    for entry in PROC.iterdir():
+        if entry.name.isdigit() and (process := read_process(int(entry.name))):
+            yield process
+
+
+def is_alive(pid: int, *, command_has: str = "") -> bool:
+    """Whether the process lives and, where asked, has this text in its command line (a pid may have been given anew)."""
+    process = read_process(pid)
+    return process is not None and command_has in process.command
+
+
+def read_pid(path: Path) -> int | None:
+    """The pid in the first line of a pid file."""
+    lines = _read(path).split()
+    return int(lines[0]) if lines and lines[0].isdigit() else None
+
+
+def environment_of(pid: int) -> dict[str, str]:
+    """What the process was started with; empty where it may not be read."""
+    pairs = (entry.decode(errors="replace").partition("=") for entry in _read(PROC / str(pid) / "environ").split(b"\0"))
+    return {name: value for name, _, value in pairs if name}
+
+
+def carries(pid: int, installation: str) -> bool:
+    """Whether the process was started with the installation in its environment."""
+    return environment_of(pid).get("TRACKSIDE_INSTALLATION") == installation
+
+
+def _is_in_group(pid: int, group: str) -> bool:
+    for line in _read(PROC / str(pid) / "cgroup").decode(errors="replace").splitlines():
+        path = line.split(":", 2)[-1]
+        if path == group or path.startswith(f"{group}/"):
+            return True
+    return False
+
+
+def works_in(pid: int, directory: Path) -> bool:
+    """Whether the process has its working directory there or below."""
+    with suppress(OSError):
+        return Path(os.readlink(PROC / str(pid) / "cwd")).is_relative_to(directory)
+    return False
+
+
+def processes_of(installation: str, group: str, data: Path) -> list[Process]:
+    """Every live process of an installation.
+
+    PostgreSQL's children write over their environment (it becomes their title): they are known by the directory they work in.
+    """
+    return [
+        process
+        for process in all_processes()
+        if carries(process.pid, installation) or _is_in_group(process.pid, group) or works_in(process.pid, data)
+    ]
+
+
+def family(pid: int) -> set[int]:
+    """The process itself and its ancestors: those must not be ended by themselves."""
+    found: set[int] = set()
+    while pid > 0 and pid not in found:
+        found.add(pid)
+        process = read_process(pid)
+        pid = process.parent if process else 0
+    return found
+
+
+def tree(pid: int) -> list[int]:
+    """The process and all its descendants."""
+    children: dict[int, list[int]] = {}
+    for process in all_processes():
+        children.setdefault(process.parent, []).append(process.pid)
+    found, waiting = list[int](), [pid]
+    while waiting:
+        found.append(waiting.pop())
+        waiting += children.get(found[-1], [])
+    return found
+
+
+def memory_bytes(pid: int) -> int:
+    """Memory of one process: its proportional share where it may be read, else what is resident."""
+    for name, label in (("smaps_rollup", b"Pss:"), ("status", b"VmRSS:")):
+        for line in _read(PROC / str(pid) / name).splitlines():
+            if line.startswith(label):
+                return int(line.split()[1]) * 1024
+    return 0
+
+
+def memory_of_tree(pid: int) -> int:
+    return sum(memory_bytes(each) for each in tree(pid))
+
+
+def listening_sockets(port: int) -> set[str]:
+    """Socket inodes that listen on this TCP port, on any address."""
+    found: set[str] = set()
+    for name in ("tcp", "tcp6"):
+        for line in _read(PROC / "net" / name).decode().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == LISTENING and int(fields[1].rpartition(":")[2], 16) == port:
+                found.add(fields[9])
+    return found
+
+
+def holder_of_port(port: int) -> Process | None:
+    """The process that listens on this TCP port, as far as this user may know."""
+    wanted = {f"socket:[{inode}]" for inode in listening_sockets(port)}
+    if not wanted:
+        return None
+    for process in all_processes():
+        with suppress(OSError):
+            for handle in (PROC / str(process.pid) / "fd").iterdir():
+                with suppress(OSError):
+                    if os.readlink(handle) in wanted:
+                        return process
+    return None

@@ -1,0 +1,167 @@
+"""The platform's processes under their supervisor (supervisord): started, stopped, restarted, watched."""
+
+import asyncio
+import resource
+import sys
+import xmlrpc.client
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trackside.host.errors import PartFailed
+from trackside.host.files import make_directory, write_text
+from trackside.host.launch import Launch
+from trackside.host.process_table import is_alive, memory_of_tree, read_pid
+from trackside.host.spawning import spawn
+from trackside.host.supervisor_config import SupervisorPlan, supervisor_conf
+from trackside.host.supervisor_rpc import SupervisorRpc
+
+WANTED_DESCRIPTORS = 65_536
+READY_SECONDS = 15
+ALREADY = frozenset({60, 70, 10})
+"""The supervisor's fault codes for: started already, not running, no such process."""
+
+
+@dataclass(frozen=True)
+class ProcessStatus:
+    """One process. `state` is the supervisor's word (`RUNNING`, `STARTING`, `BACKOFF`, `STOPPED`, `EXITED`, `FATAL`);
+    `memory_bytes` is the whole process tree's."""
+
+    name: str
+    pid: int
+    state: str
+    uptime_seconds: int
+    memory_bytes: int
+
+
+class Supervisor:
+    """One supervisor and what it runs. `config_file` is written anew at every start."""
+
+    def __init__(self, plan: SupervisorPlan, config_file: Path) -> None:
+        self._plan = plan
+        self._config_file = config_file
+        self._rpc = SupervisorRpc(plan.socket)
+
+    async def is_running(self) -> bool:
+        with suppress(OSError, TimeoutError, xmlrpc.client.Error):
+            return bool(await self._rpc.call("getState", seconds=5))
+        return False
+
+    async def ensure(self, environment: Mapping[str, str]) -> None:
+        """Have the supervisor up with this plan; a running one takes over what changed. Errors: `PartFailed`."""
+        make_directory(self._plan.logs)
+        write_text(self._config_file, supervisor_conf(self._plan), 0o600)
+        if await self.is_running():
+            await self._take_over()
+            return
+        pid = read_pid(self._plan.pid_file)
+        if pid and not is_alive(pid, command_has=str(self._config_file)):
+            self._plan.pid_file.unlink(missing_ok=True)
+        self._plan.socket.unlink(missing_ok=True)
+        spawn(self._launch(), self._config_file.with_suffix(".json"), environment)
+        await self._wait_until_running()
+
+    async def start(self, name: str) -> None:
+        """Have the process started; no error where it runs. Errors: `PartFailed`."""
+        await self._tolerating("startProcess", name, False)
+
+    async def stop(self, name: str) -> None:
+        """Have the process ended, by force after its time; no error where it does not run."""
+        seconds = next((process.stop_seconds for process in self._plan.processes if process.name == name), 15)
+        await self._tolerating("stopProcess", name, True, seconds=seconds + 10)
+
+    async def signal(self, name: str, which: str) -> None:
+        """Send a signal to the process itself."""
+        await self._tolerating("signalProcess", name, which)
+
+    async def status(self) -> list[ProcessStatus]:
+        """Every process, the supervisor itself first. Empty where no supervisor runs."""
+        try:
+            listed: list[dict[str, Any]] = await self._rpc.call("getAllProcessInfo", seconds=10)
+        except (OSError, TimeoutError):
+            return []
+        numbers = {str(info["name"]): int(info["start"]) for info in listed}
+        found = [await asyncio.to_thread(_status_of, info) for info in listed]
+        own_pid = int(await self._rpc.call("getPID", seconds=10))
+        own = ProcessStatus("supervisor", own_pid, "RUNNING", 0, 0)
+        return [own, *sorted(found, key=lambda status: numbers[status.name])]
+
+    async def pid(self) -> int | None:
+        """The supervisor's own, by its pid file, where it lives."""
+        pid = read_pid(self._plan.pid_file)
+        return pid if pid and is_alive(pid, command_has=str(self._config_file)) else None
+
+    async def shut_down(self, seconds: float = 60) -> None:
+        """End the supervisor and what is left under it."""
+        pid = await self.pid()
+        with suppress(OSError, TimeoutError, xmlrpc.client.Error):
+            await self._rpc.call("shutdown", seconds=seconds)
+        async with asyncio.timeout(seconds):
+            while pid and is_alive(pid, command_has=str(self._config_file)):
+                await asyncio.sleep(0.05)
+
+    async def wait_until_steady(self, name: str, seconds: float = 30) -> None:
+        """Return when the process has been up for a second. Errors: `PartFailed` with the end of its log."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while (await self._rpc.call("getProcessInfo", name))["statename"] != "RUNNING":
+                    await asyncio.sleep(0.05)
+                return
+        raise PartFailed(f"`{name}` does not stay up. Its last words: {self.last_words(name)}", hint=self._hint(name))
+
+    def last_words(self, name: str) -> str:
+        """The last line of a process's log."""
+        with suppress(OSError):
+            lines = (self._plan.logs / f"{name}.log").read_text(errors="replace").strip().splitlines()
+            return lines[-1] if lines else "(none)"
+        return "(none)"
+
+    def _hint(self, name: str) -> str:
+        return f"Read {self._plan.logs / f'{name}.log'}, then try again: `bin/trackside server start`."
+
+    async def _tolerating(self, method: str, *parameters: object, seconds: float = 60) -> None:
+        try:
+            await self._rpc.call(method, *parameters, seconds=seconds)
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode not in ALREADY:
+                name = str(parameters[0])
+                raise PartFailed(f"`{name}`: {fault.faultString}", hint=self._hint(name)) from fault
+
+    async def _take_over(self) -> None:
+        (added, changed, removed), *_ = await self._rpc.call("reloadConfig")
+        for name in (*removed, *changed):
+            await self._tolerating("stopProcess", name, True)
+            await self._tolerating("removeProcessGroup", name)
+        for name in (*added, *changed):
+            await self._tolerating("addProcessGroup", name)
+
+    async def _wait_until_running(self) -> None:
+        try:
+            async with asyncio.timeout(READY_SECONDS):
+                while not await self.is_running():
+                    await asyncio.sleep(0.05)
+        except TimeoutError as late:
+            raise PartFailed("The supervisor did not come up.", hint=self._hint("supervisor")) from late
+
+    def _launch(self) -> Launch:
+        """It adopts what its processes leave behind, so that no dead process waits for ever for someone to take note."""
+        argv = (sys.executable, "-m", "supervisor.supervisord", "-c", str(self._config_file))
+        return Launch(argv=argv, directory=str(self._plan.directory), adopts_orphans=True)
+
+
+def descriptors() -> int:
+    """How many open files a process may have at most; raised for this process and its children where we may."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < WANTED_DESCRIPTORS:
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (WANTED_DESCRIPTORS, WANTED_DESCRIPTORS))
+            return WANTED_DESCRIPTORS
+    return min(hard, WANTED_DESCRIPTORS)
+
+
+def _status_of(info: dict[str, Any]) -> ProcessStatus:
+    pid = int(info["pid"])
+    uptime = max(0, int(info["now"]) - int(info["start"])) if pid else 0
+    return ProcessStatus(str(info["name"]), pid, str(info["statename"]), uptime, memory_of_tree(pid) if pid else 0)

@@ -1,0 +1,165 @@
+"""The stop: ends exactly what was started, in order, and finds it even where the supervisor is gone.
+
+What stays: packages, the state directory, the database, images, and the records of deployments, so that the next start finds
+and serves them again.
+"""
+
+import asyncio
+import os
+import shutil
+import signal
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import aiodocker
+import aiohttp
+
+from trackside.host.bridges import remove_bridges
+from trackside.host.builds import BuildEngine
+from trackside.host.cgroups import ControlGroups, system_hierarchies
+from trackside.host.commands import attempt
+from trackside.host.engine import USUAL_SOCKET, engine_info, remove_containers, remove_networks
+from trackside.host.errors import PartFailed
+from trackside.host.files import read_json
+from trackside.host.firewall import Firewall
+from trackside.host.installation import exclusively
+from trackside.host.kernel import KernelSettings
+from trackside.host.loop_disk import mounts_below
+from trackside.host.machine import Machine
+from trackside.host.process_table import Process, family, is_alive, processes_of
+from trackside.host.processes import Supervisor
+from trackside.host.start import Announce, Progress
+
+HAPROXY_DRAIN_SECONDS = 5
+TERMINATION_SECONDS = 15
+
+
+@dataclass
+class Stopped:
+    """What a stop ended, and what it could not (each a sentence)."""
+
+    containers: int = 0
+    processes: int = 0
+    remaining: list[str] = field(default_factory=list[str])
+
+
+@dataclass
+class _Stop:
+    """One stop under way."""
+
+    machine: Machine
+    report: Stopped = field(default_factory=Stopped)
+
+    @property
+    def supervisor(self) -> Supervisor:
+        return Supervisor(self.machine.supervisor_plan({}), self.machine.layout.supervisor_config)
+
+    async def stop_platform(self) -> None:
+        """The edge first, so that no request reaches what is about to go; PostgreSQL last of all, elsewhere."""
+        if not await self.supervisor.is_running():
+            return
+        await self.supervisor.signal("haproxy", "USR1")
+        with suppress(TimeoutError):
+            async with asyncio.timeout(HAPROXY_DRAIN_SECONDS):
+                while await self._is_up("haproxy"):
+                    await asyncio.sleep(0.05)
+        names = ("haproxy", *reversed(self.machine.options.processes))
+        await asyncio.gather(*(self._stop_quietly(name) for name in names))
+
+    async def remove_apps(self) -> None:
+        """Containers and networks that carry our label. On an engine that is not ours nothing else is touched."""
+        url = str((read_json(self.machine.layout.settings_file) or {}).get("engine_url", ""))
+        if not url or await engine_info(url) is None:
+            if url and url != f"unix://{self.machine.layout.engine_socket}":
+                self.report.remaining.append(
+                    f"The engine at {url} does not answer: containers of ours may remain on it."
+                )
+            return
+        try:
+            self.report.containers = await remove_containers(url, self.machine.layout.installation)
+            await remove_networks(url, self.machine.layout.installation)
+        except (aiodocker.DockerError, aiohttp.ClientError) as refused:
+            self.report.remaining.append(f"The engine at {url} refused: {refused}")
+
+    async def stop_engines(self) -> None:
+        if await self.supervisor.is_running():
+            for name in ("build-engine", "engine", "containerd", "postgres"):
+                await self._stop_quietly(name)
+            with suppress(TimeoutError):
+                await self.supervisor.shut_down()
+
+    async def end_processes(self) -> None:
+        """Whatever of ours still lives: told by what it carries. PostgreSQL's signal for a quick, clean end is INT."""
+        left = self._processes()
+        self.report.processes = len(left)
+        for process in left:
+            is_postgres = str(self.machine.layout.postgres_data) in process.command
+            _send(process, signal.SIGINT if is_postgres else signal.SIGTERM)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(TERMINATION_SECONDS):
+                while self._processes():
+                    await asyncio.sleep(0.05)
+        for process in self._processes():
+            _send(process, signal.SIGKILL)
+        groups = ControlGroups(system_hierarchies())
+        await asyncio.to_thread(groups.kill, self.machine.layout.control_group)
+
+    async def clear_kernel(self) -> None:
+        """Mounts, bridges, rules, settings, control groups, /run."""
+        layout = self.machine.layout
+        await BuildEngine(self.machine.build_plan).clear()
+        for mount in (*mounts_below(layout.run), *mounts_below(layout.data)):
+            if (await attempt("umount", mount)).status != 0:
+                await attempt("umount", "--lazy", mount)
+        await remove_bridges(self.machine.installation.interface_prefix)
+        await Firewall(self.machine.firewall_plan(close_uplinks=False)).remove()
+        others_forward = await engine_info(f"unix://{USUAL_SOCKET}") is not None
+        KernelSettings().release(layout.installation, keep=others_forward)
+        await asyncio.to_thread(ControlGroups(system_hierarchies()).remove, layout.control_group)
+        shutil.rmtree(layout.run, ignore_errors=True)
+
+    async def verify(self) -> None:
+        self.report.remaining += [f"process {process.pid}: {process.command}" for process in self._processes()]
+        self.report.remaining += [f"mount {mount}" for mount in mounts_below(self.machine.layout.data)]
+        groups = ControlGroups(system_hierarchies()).existing(self.machine.layout.control_group)
+        self.report.remaining += [f"control group {group}" for group in groups]
+
+    def _processes(self) -> list[Process]:
+        layout, spared = self.machine.layout, family(os.getpid())
+        found = processes_of(layout.installation, layout.control_group, layout.data)
+        return [process for process in found if process.pid not in spared]
+
+    async def _is_up(self, name: str) -> bool:
+        return any(status.name == name and status.pid for status in await self.supervisor.status())
+
+    async def _stop_quietly(self, name: str) -> None:
+        """What the supervisor cannot stop is ended by `end_processes`."""
+        with suppress(PartFailed, OSError, TimeoutError):
+            await self.supervisor.stop(name)
+
+
+async def stop(machine: Machine, announce: Announce) -> Stopped:
+    """Stop the platform, however far it was started and whatever of it is dead. Errors: `StartInProgress`."""
+    with exclusively(machine.layout.lock_file):
+        under_way = _Stop(machine)
+        steps: Sequence[tuple[str, Callable[[], Awaitable[None]]]] = (
+            ("stopping the edge and the platform's processes", under_way.stop_platform),
+            ("removing the apps' containers and networks", under_way.remove_apps),
+            ("stopping the engines and PostgreSQL", under_way.stop_engines),
+            ("ending what is left", under_way.end_processes),
+            ("clearing mounts, bridges, rules and kernel settings", under_way.clear_kernel),
+            ("looking for anything left behind", under_way.verify),
+        )
+        for number, (sentence, step) in enumerate(steps, start=1):
+            announce(Progress(number, len(steps), sentence))
+            began = asyncio.get_running_loop().time()
+            await step()
+            announce(Progress(number, len(steps), sentence, asyncio.get_running_loop().time() - began))
+    return under_way.report
+
+
+def _send(process: Process, which: signal.Signals) -> None:
+    if is_alive(process.pid, command_has=process.command):
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, which)

@@ -1,0 +1,50 @@
+"""What can go wrong between a source and an image."""
+
+from trackside.kit.errors import Kind, TracksideError
+from trackside.rooms.builds.model import Limit
+
+
+class SourceRefused(TracksideError):
+    code = "builds.source_refused"
+    kind = Kind.INVALID
+    hint = "Use an https or ssh URL of a repository that this platform may reach, or `trackside up` to upload a directory."
+
+
+class SourceUnreachable(TracksideError):
+    code = "builds.source_unreachable"
+    kind = Kind.UNAVAILABLE
+    hint = "Check the URL, the branch or tag, and the access token or deploy key."
+
+
+class ArchiveRefused(TracksideError):
+    code = "builds.archive_refused"
+    kind = Kind.INVALID
+    hint = "Upload the directory with `trackside up`, which packs it in the accepted form."
+
+
+class PlanFailed(TracksideError):
+    code = "builds.plan_failed"
+    kind = Kind.INVALID
+    hint = "Add a Dockerfile, or tell how the app starts with a Procfile line `web: <command>`."
+
+
+class BuildFailed(TracksideError):
+    code = "builds.build_failed"
+    kind = Kind.INVALID
+    hint = "Read the build log: `trackside logs --build`."
+
+    def __init__(self, sentence: str, *, limit: Limit | None = None, hint: str | None = None) -> None:
+        super().__init__(sentence, hint=hint)
+        self.limit = limit
+
+
+class BuildCancelled(TracksideError):
+    code = "builds.build_cancelled"
+    kind = Kind.CONFLICT
+    hint = "Deploy again when you are ready."
+
+
+class ImageUnavailable(TracksideError):
+    code = "builds.image_unavailable"
+    kind = Kind.UNAVAILABLE
+    hint = "Check the image's name, and that the machine's container engine can reach its registry."

@@ -1,0 +1,16 @@
+"""Facts about sources."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from trackside.kit.events import Event
+
+
+@dataclass(frozen=True)
+class UploadReceived(Event):
+    """An archive was uploaded and is kept under its id."""
+
+    upload_id: UUID
+    service_instance_id: UUID
+    sha256: str
+    size_bytes: int

@@ -1,0 +1,105 @@
+"""From what people said and what the source shows to what is built: their Dockerfile, else one that the planner writes. Pure."""
+
+import posixpath
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from trackside.rooms.builds.errors import PlanFailed
+from trackside.rooms.builds.model import BuildSettings
+from trackside_planner import (
+    VARIABLES_DIGEST,
+    Decision,
+    PlanError,
+    PlanSettings,
+    Tree,
+    plan_build,
+    read_processes,
+    render_dockerfile,
+)
+
+DOCKERFILE = "Dockerfile"
+
+
+@dataclass(frozen=True)
+class PlannedBuild:
+    """What is built, and what the source says of how it runs.
+
+    `start_command` is None where the image's own command starts the app. `port_expected` is False for an app that listens
+    nowhere (a Procfile with a worker only). `hash` is the plan's, None for a Dockerfile.
+    """
+
+    dockerfile: str
+    is_planned: bool
+    start_command: str | None
+    port_expected: bool
+    pre_deploy_command: str | None
+    processes: Mapping[str, str] = field(default_factory=dict[str, str])
+    reasons: tuple[Decision, ...] = ()
+    hash: str | None = None
+
+
+def plan(settings: BuildSettings, tree: Tree) -> PlannedBuild:
+    """Decide. Raises `PlanFailed` with what was seen and what helps."""
+    path = settings.dockerfile_path or DOCKERFILE
+    must_be_dockerfile = settings.builder == "DOCKERFILE" or settings.dockerfile_path is not None
+    text = None if settings.builder == "RAILPACK" and settings.dockerfile_path is None else _dockerfile(tree, path)
+    if text is not None:
+        return _from_dockerfile(settings, tree, path, text)
+    if must_be_dockerfile:
+        raise PlanFailed(
+            f"There is no Dockerfile at `{path}` in the source.", hint="Correct the path, or set the builder to AUTO."
+        )
+    return _from_planner(settings, tree)
+
+
+def variable_names(planned: PlannedBuild) -> frozenset[str]:
+    """The variables a build reads: what a Dockerfile declares with ARG or mounts as secret; `*` is all of them."""
+    if planned.is_planned:
+        return frozenset({"*"} if VARIABLES_DIGEST in planned.dockerfile else ())
+    declared = re.findall(r"^\s*ARG\s+([A-Za-z_][A-Za-z0-9_]*)", planned.dockerfile, re.MULTILINE | re.IGNORECASE)
+    mounted = re.findall(r"--mount=\S*\bid=([A-Za-z_]\w*)", planned.dockerfile)
+    return frozenset(declared) | frozenset(mounted)
+
+
+def _dockerfile(tree: Tree, path: str) -> str | None:
+    normal = posixpath.normpath(path.lstrip("/"))
+    if normal.startswith(".."):
+        raise PlanFailed(
+            f"The Dockerfile path `{path}` leads out of the source.", hint="Give a path within the source."
+        )
+    return tree.text(normal)
+
+
+def _from_dockerfile(settings: BuildSettings, tree: Tree, path: str, text: str) -> PlannedBuild:
+    if not text.strip():
+        raise PlanFailed(
+            f"The Dockerfile at `{path}` is empty.", hint="Write it, or remove it to let the source be recognised."
+        )
+    processes = read_processes(tree)
+    return PlannedBuild(
+        dockerfile=text,
+        is_planned=False,
+        start_command=settings.start_command,
+        port_expected=True,
+        pre_deploy_command=processes.get("release"),
+        processes=dict(processes),
+        reasons=(Decision("builder", "Dockerfile", "a Dockerfile goes before everything else", path),),
+    )
+
+
+def _from_planner(settings: BuildSettings, tree: Tree) -> PlannedBuild:
+    try:
+        build = plan_build(tree, PlanSettings(settings.build_command, settings.start_command))
+    except PlanError as error:
+        raise PlanFailed(error.sentence, hint=error.hint or None) from error
+    return PlannedBuild(
+        dockerfile=render_dockerfile(build),
+        is_planned=True,
+        start_command=None,
+        port_expected=build.port_expected,
+        pre_deploy_command=build.pre_deploy_command,
+        processes=build.processes,
+        reasons=build.reasons,
+        hash=build.hash,
+    )

@@ -1,0 +1,41 @@
+"""Ends deployments before or after they serve, in the records; converging clears away what they left in the world."""
+
+from uuid import UUID
+
+from trackside.kit import events as stream
+from trackside.kit.db import Transaction
+from trackside.rooms.deployments import events, store
+from trackside.rooms.deployments.model import ACTIVE, UNFINISHED, Deployment, Status, StepName
+from trackside.rooms.networking import service as networking
+
+
+async def supersede(tx: Transaction, instance_id: UUID, reason: str) -> None:
+    """End every deployment of the instance that is under way and has not taken the traffic."""
+    route = await networking.route_of(tx, instance_id)
+    routed = route[1] if route else None
+    for deployment in await store.unsettled(tx, instance_id):
+        network = deployment.step(StepName.CONFIGURE_NETWORK)
+        has_taken_over = deployment.id == routed or (network is not None and network.is_skipped)
+        if deployment.status in UNFINISHED and not has_taken_over:
+            await end(tx, deployment, reason)
+
+
+async def end(tx: Transaction, deployment: Deployment, reason: str) -> None:
+    """Close the record of a deployment that will not serve."""
+    await end_steps(tx, deployment, reason)
+    await stream.record(tx, events.DeploymentRemoved(deployment.id, deployment.service_instance_id, reason))
+
+
+async def end_steps(tx: Transaction, deployment: Deployment, reason: str) -> None:
+    """Close the steps that are open, with the reason."""
+    for step in deployment.steps:
+        if step.completed_at is None:
+            await stream.record(tx, events.StepEnded(deployment.id, str(step.name), reason, False))
+
+
+async def remove_all(tx: Transaction, instance_id: UUID, reason: str) -> None:
+    """Send everything of a service instance away."""
+    await supersede(tx, instance_id, reason)
+    for deployment in await store.unsettled(tx, instance_id):
+        if deployment.status in ACTIVE or deployment.status is Status.DEPLOYING:
+            await stream.record(tx, events.DeploymentRemoving(deployment.id, instance_id, reason))

@@ -1,0 +1,124 @@
+"""Facts that several parts of the plan ask: ports, exits, probes. Pure."""
+
+from datetime import timedelta
+
+from trackside.rooms.deployments.model import (
+    Deployment,
+    DeploymentView,
+    ReplicaView,
+    RestartPolicy,
+    Role,
+    SeenReplica,
+    SeenState,
+    Snapshot,
+)
+from trackside.rooms.networking.model import Server
+
+DEFAULT_PORT = 8080
+PORTLESS_WAIT = timedelta(seconds=10)
+"""How long an image that does not say whether it listens is watched before it counts as one that does not."""
+SETTLE = timedelta(seconds=2)
+"""How long something that does not listen must have run to count as well."""
+ARRIVING_RESTARTS = 3
+"""Restarts after which an arriving deployment is given up, whatever its policy."""
+
+
+FIRST_BACK_OFF = 1.0
+LAST_BACK_OFF = 60.0
+
+
+def members(view: DeploymentView) -> list[ReplicaView]:
+    """Replicas that are to stay."""
+    return [r for r in view.replicas if r.replica.role is Role.REPLICA and not r.replica.is_leaving]
+
+
+def is_running(view: ReplicaView) -> bool:
+    return view.seen is not None and view.seen.state is SeenState.RUNNING
+
+
+def has_no_port(deployment: Deployment) -> bool:
+    """Whether it is known that nothing will listen."""
+    if deployment.settings.port or deployment.settings.healthcheck_path or deployment.settings.healthcheck_type == "TCP":
+        return False
+    return bool(deployment.image and deployment.image.expects_port is False)
+
+
+def expects_port(deployment: Deployment) -> bool:
+    """Whether something must listen; False also where nobody knows."""
+    if has_no_port(deployment):
+        return False
+    settings, image = deployment.settings, deployment.image
+    told = settings.port or settings.healthcheck_path or settings.healthcheck_type in ("HTTP", "TCP")
+    return bool(told or (image and (image.expects_port or image.exposed_ports)))
+
+
+def target_port(deployment: Deployment, replicas: list[ReplicaView]) -> int | None:
+    """The port to send requests to: setting, else EXPOSE, else the one listening port; None while none is known."""
+    if deployment.port:
+        return deployment.port
+    if deployment.settings.port:
+        return deployment.settings.port
+    listening = next((r.seen.listening for r in replicas if r.seen and r.seen.listening), ())
+    exposed = deployment.image.exposed_ports if deployment.image else ()
+    for port in (*exposed, DEFAULT_PORT):
+        if port in listening:
+            return port
+    return listening[0] if listening else None
+
+
+def servers(view: DeploymentView, port: int) -> tuple[Server, ...]:
+    """The backend's servers: every replica that has been started and is not being stopped."""
+    return tuple(
+        Server(r.replica.id, r.replica.address, port, r.replica.is_leaving)
+        for r in sorted(view.replicas, key=lambda r: r.replica.ordinal)
+        if r.replica.role is Role.REPLICA and r.seen is not None and r.replica.terminating_at is None
+    )
+
+
+def is_report_current(view: DeploymentView) -> bool:
+    """Whether the edge has applied this very version of the backend."""
+    return bool(view.backend and view.report and view.report.revision >= view.backend.revision)
+
+
+def is_spent(deployment: Deployment, seen: SeenReplica) -> bool:
+    """Whether a container lies still for good: it ended, and its restart policy gives it no other try."""
+    if seen.state is not SeenState.EXITED:
+        return False
+    policy = deployment.settings.restart_policy
+    if policy is RestartPolicy.ALWAYS:
+        return False
+    if policy is RestartPolicy.NEVER or is_done(deployment, seen):
+        return True
+    return seen.restarts >= deployment.settings.max_restarts
+
+
+def is_done(deployment: Deployment, seen: SeenReplica) -> bool:
+    """Whether it ended by itself, well, and that is all right."""
+    return (
+        seen.state is SeenState.EXITED
+        and seen.exit_code == 0
+        and deployment.settings.restart_policy is not RestartPolicy.ALWAYS
+    )
+
+
+def exit_sentence(deployment: Deployment, seen: SeenReplica) -> str:
+    """How a container ended, for people."""
+    times = f", {seen.restarts + 1} times" if seen.restarts else ""
+    if seen.is_out_of_memory:
+        limit = deployment.settings.memory_bytes
+        size = f" of {limit >> 20} MiB" if limit else ""
+        return f"the app was killed for using more than its memory limit{size}{times}"
+    if seen.exit_code is not None and seen.exit_code > 128:
+        return f"the app was ended by signal {seen.exit_code - 128}{times}"
+    if seen.exit_code == 127:
+        return f"the start command was not found in the image (exit code 127){times}"
+    return f"the app exited with code {seen.exit_code}{times}"
+
+
+def is_due(snapshot: Snapshot, replica: ReplicaView) -> bool:
+    """Whether the back-off since our last restart of it has passed (1 s, doubled each time, at most 60 s)."""
+    last = replica.replica.restarted_at
+    if last is None:
+        return True
+    wait = min(LAST_BACK_OFF, FIRST_BACK_OFF * 2 ** min(replica.replica.restarts, 10))
+    return snapshot.now > last + timedelta(seconds=wait)

@@ -1,0 +1,11 @@
+"""REST door of deployments, and of projects with what runs in them."""
+
+from litestar import Router
+
+from trackside.rooms.deployments.rest import deployments, instances, projects
+
+router = Router(
+    "/v1",
+    route_handlers=[*projects.HANDLERS, *instances.HANDLERS, *deployments.HANDLERS],
+    tags=["deployments"],
+)

@@ -1,0 +1,69 @@
+"""One deployment: read it, its history, roll back to it, redeploy it, cancel it."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from litestar import get, post
+
+from trackside.kit.db import Transaction
+from trackside.rooms.access.model import Actor
+from trackside.rooms.deployments import service
+from trackside.rooms.deployments.rest.instances import shape_deployment
+from trackside.rooms.deployments.rest.shapes import DeploymentShape
+from trackside.rooms.networking.model import Addressing
+
+
+class EventShape(msgspec.Struct):
+    id: UUID
+    type: str
+    at: datetime
+    actor: dict[str, str]
+    data: dict[str, Any]
+
+
+class EventList(msgspec.Struct):
+    events: list[EventShape]
+
+
+@get("/deployments/{deployment_id:uuid}")
+async def read_deployment(tx: Transaction, actor: Actor, public: str, deployment_id: UUID) -> DeploymentShape:
+    """One deployment."""
+    return await shape_deployment(tx, actor, public, await service.read_deployment(tx, actor, deployment_id))
+
+
+@get("/deployments/{deployment_id:uuid}/events")
+async def read_events(tx: Transaction, actor: Actor, deployment_id: UUID) -> EventList:
+    """What happened to it, in order."""
+    history = await service.history(tx, actor, deployment_id)
+    return EventList(
+        [EventShape(r.id, r.type, r.at, dict(r.actor), msgspec.to_builtins(r.event)) for r in history]
+    )
+
+
+@post("/deployments/{deployment_id:uuid}/rollback", status_code=202)
+async def roll_back(
+    tx: Transaction, actor: Actor, addressing: Addressing, public: str, deployment_id: UUID
+) -> DeploymentShape:
+    """Make this deployment's image and variables serve again; nothing is built."""
+    return await shape_deployment(
+        tx, actor, public, await service.roll_back(tx, actor, addressing, deployment_id)
+    )
+
+
+@post("/deployments/{deployment_id:uuid}/redeploy", status_code=202)
+async def redeploy(
+    tx: Transaction, actor: Actor, addressing: Addressing, public: str, deployment_id: UUID
+) -> DeploymentShape:
+    """The same source again, with the newest config."""
+    return await shape_deployment(tx, actor, public, await service.redeploy(tx, actor, addressing, deployment_id))
+
+
+@post("/deployments/{deployment_id:uuid}/cancel", status_code=202)
+async def cancel(tx: Transaction, actor: Actor, public: str, deployment_id: UUID) -> DeploymentShape:
+    """End a deployment that is under way; what serves goes on serving."""
+    return await shape_deployment(tx, actor, public, await service.cancel(tx, actor, deployment_id))
+
+
+HANDLERS = (read_deployment, read_events, roll_back, redeploy, cancel)

@@ -1,0 +1,202 @@
+"""What is done to a service in an environment: deploy, upload, scale, restart, take down, variables."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+from litestar import Request, get, patch, post
+from litestar.params import Parameter
+
+from trackside.kit.db import Transaction
+from trackside.rooms.access.model import Actor
+from trackside.rooms.builds import service as builds
+from trackside.rooms.builds.ports import Uploads
+from trackside.rooms.deployments import service
+from trackside.rooms.deployments.model import Deployment
+from trackside.rooms.deployments.rest.shapes import (
+    DeploymentShape,
+    InstanceShape,
+    deployment_shape,
+    instance_shape,
+)
+from trackside.rooms.networking.model import Addressing
+from trackside.rooms.projects import service as projects
+
+
+class NewDeployment(msgspec.Struct, forbid_unknown_fields=True):
+    """What to deploy (null: the configured source), and settings to keep with it (`build`, `deploy`)."""
+
+    source: dict[str, Any] | None = None
+    settings: dict[str, Any] | None = None
+
+
+class DeploymentList(msgspec.Struct):
+    deployments: list[DeploymentShape]
+
+
+class UploadShape(msgspec.Struct):
+    upload_id: UUID
+    sha256: str
+    size_bytes: int
+
+
+class Scale(msgspec.Struct, forbid_unknown_fields=True):
+    replicas: int
+
+
+class VariableShape(msgspec.Struct):
+    name: str
+    value: str | None
+    is_sealed: bool
+
+
+class VariableList(msgspec.Struct):
+    variables: list[VariableShape]
+
+
+class VariablePatch(msgspec.Struct, forbid_unknown_fields=True):
+    """Variables to set (text) or delete (null)."""
+
+    variables: dict[str, str | None]
+    skip_deploy: bool = False
+
+
+class VariablesChanged(msgspec.Struct):
+    deployment: DeploymentShape | None
+    changed: list[str]
+
+
+async def shape_instance(tx: Transaction, actor: Actor, public: str, instance_id: UUID) -> InstanceShape:
+    """The service instance as REST tells it."""
+    instance = await projects.read_instance(tx, actor, instance_id)
+    view = (await service.view_instances(tx, actor, [instance]))[0]
+    return instance_shape(view, public)
+
+
+async def shape_deployment(tx: Transaction, actor: Actor, public: str, deployment: Deployment) -> DeploymentShape:
+    """The deployment as REST tells it."""
+    return (await shape_deployments(tx, actor, public, [deployment]))[0]
+
+
+async def shape_deployments(
+    tx: Transaction, actor: Actor, public: str, found: list[Deployment]
+) -> list[DeploymentShape]:
+    """Deployments of one service instance as REST tells them."""
+    if not found:
+        return []
+    instance = await projects.read_instance(tx, actor, found[0].service_instance_id)
+    host = (await service.view_instances(tx, actor, [instance]))[0].host
+    replicas = await service.replicas_of(tx, [deployment.id for deployment in found])
+    url = public.format(host=host) if host else None
+    return [deployment_shape(deployment, replicas, url) for deployment in found]
+
+
+@get("/service-instances/{instance_id:uuid}")
+async def read_instance(tx: Transaction, actor: Actor, public: str, instance_id: UUID) -> InstanceShape:
+    """One service in one environment."""
+    return await shape_instance(tx, actor, public, instance_id)
+
+
+@post("/service-instances/{instance_id:uuid}/uploads", status_code=201)
+async def upload(
+    tx: Transaction, actor: Actor, uploads: Uploads, instance_id: UUID, request: Request[Any, Any, Any]
+) -> UploadShape:
+    """Take an archive (tar, tar.gz, tar.zst or zip) as the raw body."""
+    received = await builds.receive_upload(tx, actor, uploads, instance_id, request.stream())
+    return UploadShape(received.id, received.sha256, received.size_bytes)
+
+
+@post("/service-instances/{instance_id:uuid}/deployments", status_code=202)
+async def request_deployment(  # noqa: PLR0913 — injected
+    tx: Transaction,
+    actor: Actor,
+    vault: projects.Vault,
+    addressing: Addressing,
+    public: str,
+    instance_id: UUID,
+    data: NewDeployment,
+) -> DeploymentShape:
+    """Deploy; answers at once, with the deployment under way."""
+    source = await service.accept_source(tx, vault, data.source)
+    deployment = await service.request_deployment(
+        tx, actor, addressing, instance_id, source=source, settings=data.settings
+    )
+    return await shape_deployment(tx, actor, public, deployment)
+
+
+@get("/service-instances/{instance_id:uuid}/deployments")
+async def list_deployments(
+    tx: Transaction,
+    actor: Actor,
+    public: str,
+    instance_id: UUID,
+    limit: Annotated[int, Parameter(ge=1, le=500)] = 20,
+) -> DeploymentList:
+    """The deployments of a service instance, newest first."""
+    found = await service.list_deployments(tx, actor, instance_id, limit)
+    return DeploymentList(await shape_deployments(tx, actor, public, found))
+
+
+@post("/service-instances/{instance_id:uuid}/scale", status_code=202)
+async def scale(tx: Transaction, actor: Actor, public: str, instance_id: UUID, data: Scale) -> InstanceShape:
+    """Want this many replicas."""
+    await service.scale(tx, actor, instance_id, data.replicas)
+    return await shape_instance(tx, actor, public, instance_id)
+
+
+@post("/service-instances/{instance_id:uuid}/restart", status_code=202)
+async def restart(
+    tx: Transaction, actor: Actor, addressing: Addressing, public: str, instance_id: UUID
+) -> InstanceShape:
+    """Replace all replicas by fresh ones of the same image."""
+    await service.restart(tx, actor, addressing, instance_id)
+    return await shape_instance(tx, actor, public, instance_id)
+
+
+@post("/service-instances/{instance_id:uuid}/down", status_code=202)
+async def take_down(tx: Transaction, actor: Actor, public: str, instance_id: UUID) -> InstanceShape:
+    """Remove the active deployment; service and variables stay."""
+    await service.take_down(tx, actor, instance_id)
+    return await shape_instance(tx, actor, public, instance_id)
+
+
+@get("/service-instances/{instance_id:uuid}/variables")
+async def list_variables(
+    tx: Transaction, actor: Actor, vault: projects.Vault, instance_id: UUID, reveal: bool = False
+) -> VariableList:
+    """Names of variables; their values only with `reveal`, which is a permission of its own."""
+    names = await projects.list_variables(tx, actor, instance_id)
+    values = await projects.reveal_variables(tx, actor, vault, instance_id) if reveal else {}
+    return VariableList([VariableShape(name, values.get(name), False) for name in sorted(names)])
+
+
+@patch("/service-instances/{instance_id:uuid}/variables", status_code=202)
+async def change_variables(  # noqa: PLR0913 — injected
+    tx: Transaction,
+    actor: Actor,
+    vault: projects.Vault,
+    addressing: Addressing,
+    public: str,
+    instance_id: UUID,
+    data: VariablePatch,
+) -> VariablesChanged:
+    """Set and delete variables as one version; what serves is deployed with them, unless `skip_deploy`."""
+    changed = await projects.change_variables(tx, actor, vault, instance_id, data.variables)
+    deployment = None
+    if changed and not data.skip_deploy:
+        deployment = await service.deploy_variables(tx, actor, addressing, instance_id, changed)
+    shape = await shape_deployment(tx, actor, public, deployment) if deployment else None
+    return VariablesChanged(shape, list(changed))
+
+
+HANDLERS = (
+    read_instance,
+    upload,
+    request_deployment,
+    list_deployments,
+    scale,
+    restart,
+    take_down,
+    list_variables,
+    change_variables,
+)

@@ -1,0 +1,57 @@
+"""The jobs of deployments. Each carries ids only and may run twice."""
+
+from uuid import UUID
+
+from trackside.kit.jobs import Job
+
+CONVERGE = "deployments.converge"
+PREPARE = "deployments.prepare"
+CLEAR_AWAY = "deployments.clear_away"
+COLLECT_IMAGES = "deployments.collect_images"
+
+DEPLOYER_QUEUE = "deployer"
+BUILDER_QUEUE = "builder"
+
+
+def converge(workspace_id: UUID, instance_id: UUID) -> Job:
+    """Make the service instance run what is wanted; passes over one instance never overlap."""
+    return Job(
+        CONVERGE,
+        {"workspace_id": str(workspace_id), "instance_id": str(instance_id)},
+        DEPLOYER_QUEUE,
+        lock=f"instance:{instance_id}",
+        unique=f"converge:{instance_id}",
+    )
+
+
+def prepare(workspace_id: UUID, deployment_id: UUID, *, is_image: bool) -> Job:
+    """Make the deployment's image: built by the builder, or only pulled, by the deployer."""
+    return Job(
+        PREPARE,
+        {"workspace_id": str(workspace_id), "deployment_id": str(deployment_id)},
+        DEPLOYER_QUEUE if is_image else BUILDER_QUEUE,
+        lock=f"deployment:{deployment_id}",
+        unique=f"prepare:{deployment_id}",
+    )
+
+
+def clear_away(workspace_id: UUID, kind: str, subject_id: UUID) -> Job:
+    """Finish a deletion."""
+    return Job(
+        CLEAR_AWAY,
+        {"workspace_id": str(workspace_id), "kind": kind, "subject_id": str(subject_id)},
+        DEPLOYER_QUEUE,
+        lock=f"deletion:{subject_id}",
+        unique=f"deletion:{subject_id}",
+    )
+
+
+def collect_images(workspace_id: UUID, instance_id: UUID) -> Job:
+    """Give up images that nobody can go back to."""
+    return Job(
+        COLLECT_IMAGES,
+        {"workspace_id": str(workspace_id), "instance_id": str(instance_id)},
+        DEPLOYER_QUEUE,
+        lock=f"images:{instance_id}",
+        unique=f"images:{instance_id}",
+    )

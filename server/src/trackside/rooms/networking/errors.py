@@ -1,0 +1,27 @@
+"""What can go wrong with names and addresses."""
+
+from trackside.kit.errors import Kind, TracksideError
+
+
+class ProxyUnavailable(TracksideError):
+    code = "networking.proxy_unavailable"
+    kind = Kind.UNAVAILABLE
+    hint = "Look at `trackside server status`; the edge tries again by itself."
+
+
+class SubnetsExhausted(TracksideError):
+    code = "networking.subnets_exhausted"
+    kind = Kind.LIMIT
+    hint = "Delete environments that are no longer needed, or give the platform a larger `network_pool`."
+
+
+class SlotsExhausted(TracksideError):
+    code = "networking.slots_exhausted"
+    kind = Kind.LIMIT
+    hint = "Remove deployments that are no longer needed; the edge holds as many backends as it has slots."
+
+
+class HostsExhausted(TracksideError):
+    code = "networking.hosts_exhausted"
+    kind = Kind.LIMIT
+    hint = "Choose a less common service name."

@@ -1,0 +1,106 @@
+"""REST door of projects: environments, services, configuration. (Projects with what runs in them: see `deployments.rest`.)"""
+
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from litestar import Router, delete, get, patch, post
+
+from trackside.kit.db import Transaction
+from trackside.rooms.access.model import Actor
+from trackside.rooms.projects import service
+from trackside.rooms.projects.model import Deletable, Environment, Service
+
+
+class NewName(msgspec.Struct, forbid_unknown_fields=True):
+    """The name of something to make."""
+
+    name: str
+
+
+class ConfigPatch(msgspec.Struct, forbid_unknown_fields=True):
+    """A patch of an environment's config; null removes a key."""
+
+    patch: dict[str, Any]
+    message: str = ""
+
+
+class ConfigShape(msgspec.Struct):
+    """A version of an environment's config."""
+
+    version: int
+    config: dict[str, Any]
+
+
+class EnvironmentList(msgspec.Struct):
+    environments: list[Environment]
+
+
+class ServiceList(msgspec.Struct):
+    services: list[Service]
+
+
+@get("/projects/{project_id:uuid}/environments")
+async def list_environments(tx: Transaction, actor: Actor, project_id: UUID) -> EnvironmentList:
+    """The project's environments."""
+    return EnvironmentList(await service.list_environments(tx, actor, project_id))
+
+
+@post("/projects/{project_id:uuid}/environments", status_code=201)
+async def create_environment(tx: Transaction, actor: Actor, project_id: UUID, data: NewName) -> Environment:
+    """Make an environment with an instance of every service."""
+    return await service.create_environment(tx, actor, project_id, data.name)
+
+
+@delete("/environments/{environment_id:uuid}", status_code=202)
+async def delete_environment(tx: Transaction, actor: Actor, environment_id: UUID) -> None:
+    """Delete an environment with all that runs in it."""
+    await service.request_deletion(tx, actor, Deletable.ENVIRONMENT, environment_id)
+
+
+@get("/projects/{project_id:uuid}/services")
+async def list_services(tx: Transaction, actor: Actor, project_id: UUID) -> ServiceList:
+    """The project's services."""
+    return ServiceList(await service.list_services(tx, actor, project_id))
+
+
+@post("/projects/{project_id:uuid}/services", status_code=201)
+async def create_service(tx: Transaction, actor: Actor, project_id: UUID, data: NewName) -> Service:
+    """Make a service, with an instance in every environment."""
+    return await service.create_service(tx, actor, project_id, data.name)
+
+
+@delete("/services/{service_id:uuid}", status_code=202)
+async def delete_service(tx: Transaction, actor: Actor, service_id: UUID) -> None:
+    """Delete a service with all that runs of it."""
+    await service.request_deletion(tx, actor, Deletable.SERVICE, service_id)
+
+
+@get("/environments/{environment_id:uuid}/config")
+async def read_config(tx: Transaction, actor: Actor, environment_id: UUID) -> ConfigShape:
+    """The newest version of the config."""
+    found = await service.read_config(tx, actor, environment_id)
+    return ConfigShape(found.version, found.config)
+
+
+@patch("/environments/{environment_id:uuid}/config")
+async def patch_config(tx: Transaction, actor: Actor, environment_id: UUID, data: ConfigPatch) -> ConfigShape:
+    """Commit a patch as a new version."""
+    found = await service.commit_config(tx, actor, environment_id, data.patch, data.message)
+    return ConfigShape(found.version, found.config)
+
+
+router = Router(
+    "/v1",
+    route_handlers=[
+        list_environments,
+        create_environment,
+        delete_environment,
+        list_services,
+        create_service,
+        delete_service,
+        read_config,
+        patch_config,
+    ],
+    tags=["projects"],
+)

@@ -1,0 +1,33 @@
+"""Values of the telemetry room."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+
+class LogKind(StrEnum):
+    DEPLOY = "deploy"
+    BUILD = "build"
+    HTTP = "http"
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Whose log: `owner` is the deployment (deploy, build) or the service instance (http)."""
+
+    workspace_id: UUID
+    kind: LogKind
+    owner: UUID
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line. `seq` is given by the store: ascending within the stream, never reused."""
+
+    at: datetime
+    message: str
+    level: str = "info"
+    replica_id: UUID | None = None
+    attributes: dict[str, str] = field(default_factory=dict)
+    seq: int = 0

@@ -1,0 +1,63 @@
+"""REST door of telemetry: logs, read and followed."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+import msgspec
+from litestar import Router, get
+from litestar.params import Parameter
+from litestar.response import Response, Stream
+
+from trackside.kit.db import Database, Transaction
+from trackside.rooms.access.model import Actor
+from trackside.rooms.deployments import service as deployments
+from trackside.rooms.deployments.model import PREPARING
+from trackside.rooms.telemetry import service
+from trackside.rooms.telemetry.model import Line, LogKind
+from trackside.rooms.telemetry.ports import LogStore
+
+NDJSON = "application/x-ndjson"
+
+
+class LineList(msgspec.Struct):
+    lines: list[Line]
+
+
+@get("/deployments/{deployment_id:uuid}/logs")
+async def read_logs(  # noqa: PLR0913 — one parameter per query parameter
+    tx: Transaction,
+    actor: Actor,
+    log_store: LogStore,
+    database: Database,
+    deployment_id: UUID,
+    kind: LogKind = LogKind.DEPLOY,
+    after: int = 0,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    limit: Annotated[int, Parameter(ge=1, le=10_000)] = 1000,
+    newest: bool = False,
+    follow: bool = False,
+) -> Response[LineList] | Stream:
+    """The deployment's log; with `follow`, one JSON object per line for as long as it goes on."""
+    stream, _ = await service.stream_of(tx, actor, deployment_id, kind)
+    if not follow:
+        lines = await log_store.read(stream, after=after, since=since, until=until, limit=limit, newest=newest)
+        return Response(LineList(list(lines)))
+
+    async def is_over() -> bool:
+        async with database.transaction(stream.workspace_id) as again:
+            found = await deployments.read_deployment(again, actor, deployment_id)
+        return found.ended_at is not None if kind is not LogKind.BUILD else found.status not in PREPARING
+
+    async def body() -> AsyncIterator[bytes]:
+        async with contextlib.aclosing(service.follow_until(log_store, stream, after, is_over)) as lines:
+            async for line in lines:
+                yield msgspec.json.encode(line) + b"\n" if line else b"\n"
+
+    return Stream(body(), media_type=NDJSON)
+
+
+router = Router("/v1", route_handlers=[read_logs], tags=["logs"])

@@ -1,0 +1,39 @@
+"""Replaying the events rebuilds identical read models, after whatever was done."""
+
+import contextlib
+import random
+
+import pytest
+from conftest import Platform, another_workspace
+from data.life import Life
+from sqlalchemy import text
+from trackside.bootstrap import READ_MODELS
+from trackside.entry.admin.replay import replay
+from trackside.kit.db import schema_of
+from trackside.kit.errors import TracksideError
+
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_replay_rebuilds_identical_read_models_after_random_operations(platform: Platform, seed: int) -> None:
+    workspaces = [platform.workspace_id, await another_workspace(platform, "other")]
+    choose = random.Random(seed)
+    lives = [Life(platform, workspace_id, choose) for workspace_id in workspaces]
+    for _ in range(120):
+        with contextlib.suppress(TracksideError):
+            await choose.choice(lives).do_something()
+    outcome = await replay(platform.owner, workspaces, READ_MODELS)
+    assert outcome.changed == ()
+    assert outcome.events > 30
+
+
+async def test_replay_tells_which_table_was_tampered_with_and_mends_it(platform: Platform) -> None:
+    life = Life(platform, platform.workspace_id, random.Random(1))
+    await life.create_project()
+    schema = schema_of(platform.workspace_id)
+    async with platform.owner.transaction() as tx:
+        await tx.connection.execute(text(f"UPDATE {schema}.projects SET name = 'tampered'"))
+    first = await replay(platform.owner, [platform.workspace_id], READ_MODELS)
+    assert first.changed == (f"{schema}.projects",)
+    second = await replay(platform.owner, [platform.workspace_id], READ_MODELS)
+    assert second.changed == ()

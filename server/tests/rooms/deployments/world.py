@@ -1,0 +1,300 @@
+"""A pure stand-in for records, engine and edge: applies a plan's actions to a snapshot and lets simulated time pass.
+
+With it the plan is run from any state until it rests, in microseconds.
+"""
+
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
+from uuid import UUID
+
+from trackside.rooms.deployments import model as m
+from trackside.rooms.deployments.plan import plan
+from trackside.rooms.networking.model import Backend, BackendReport, Health, Page, Probe, ProbeKind, Protocol
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+INSTANCE = UUID(int=1)
+TICK = timedelta(milliseconds=100)
+
+
+@dataclass
+class App:
+    """How a version behaves: when it listens and is healthy, whether and how it exits."""
+
+    port: int | None = 8080
+    healthy_after: float = 0.2
+    exits_after: float | None = None
+    exit_code: int = 1
+    term_seconds: float = 0.1
+    pre_deploy_code: int | None = None
+
+
+@dataclass
+class World:
+    """One service instance. `apps` by deployment."""
+
+    deployments: dict[UUID, m.Deployment] = field(default_factory=dict)
+    replicas: dict[UUID, m.Replica] = field(default_factory=dict)
+    seen: dict[UUID, m.SeenReplica] = field(default_factory=dict)
+    backends: dict[UUID, Backend] = field(default_factory=dict)
+    reports: dict[UUID, tuple[BackendReport, datetime]] = field(default_factory=dict)
+    apps: dict[UUID, App] = field(default_factory=dict)
+    open_requests: dict[UUID, int] = field(default_factory=dict)
+    terminated: dict[UUID, datetime] = field(default_factory=dict)
+    routed: UUID | None = None
+    page: Page | None = None
+    confirmed: UUID | Page | None = None
+    now: datetime = START
+    history: list[m.Action] = field(default_factory=list)
+    next_id: int = 1000
+
+    # --- building a situation ---
+
+    def add(self, status: m.Status, app: App | None = None, replicas: int = 1, **settings: object) -> UUID:
+        """A deployment with an image; older ones are added first."""
+        identity = self._id()
+        created = START - timedelta(hours=1) + timedelta(seconds=len(self.deployments))
+        app = app or App()
+        self.apps[identity] = app
+        self.deployments[identity] = m.Deployment(
+            id=identity,
+            service_instance_id=INSTANCE,
+            status=status,
+            reason=None,
+            hint=None,
+            trigger=m.Trigger.DEPLOY,
+            source={},
+            commit=None,
+            config_version=1,
+            settings=m.Settings(**settings),  # pyright: ignore[reportArgumentType]
+            build={},
+            variables={},
+            image=m.ImageFacts("sha256:x", expects_port=app.port is not None),
+            port=None,
+            wanted_replicas=replicas,
+            rollback_of=None,
+            steps=(),
+            created_at=created,
+            updated_at=created,
+            removing_at=None,
+            ended_at=None,
+            version=1,
+        )
+        return identity
+
+    def snapshot(self) -> m.Snapshot:
+        views = [self.view(d) for d in sorted(self.deployments.values(), key=lambda d: d.created_at, reverse=True)]
+        shown = [v for v in views if v.deployment.status not in m.ENDED or v.replicas or v.backend]
+        wanted = self.routed or self.page
+        strays = tuple(sorted(self.seen.keys() - self.replicas.keys()))
+        return m.Snapshot(self.now, tuple(shown), self.routed, self.page, self.confirmed == wanted, strays)
+
+    def view(self, deployment: m.Deployment) -> m.DeploymentView:
+        report, at = self.reports.get(deployment.id, (None, None))
+        mine = [r for r in self.replicas.values() if r.deployment_id == deployment.id]
+        return m.DeploymentView(
+            deployment,
+            tuple(
+                m.ReplicaView(
+                    r,
+                    self.seen.get(r.id),
+                    report.health.get(r.id) if report else None,
+                    report.open_by_replica.get(r.id, 0) if report else 0,
+                )
+                for r in mine
+            ),
+            self.backends.get(deployment.id),
+            report,
+            at,
+        )
+
+    # --- running ---
+
+    def settle(self, seconds: float = 60) -> m.Plan:
+        """Plan and act until the plan rests; the resting plan. An AssertionError where it never does."""
+        until = self.now + timedelta(seconds=seconds)
+        while self.now < until:
+            decided = plan(self.snapshot())
+            for action in decided.actions:
+                self.apply(action)
+            self.pass_time()
+            if not decided.actions and (decided.look_again is None or decided.look_again >= 1):
+                return decided
+        raise AssertionError(f"never at rest; last actions: {self.history[-5:]}")
+
+    def step(self) -> m.Plan:
+        """One pass, and one tick of time."""
+        decided = plan(self.snapshot())
+        for action in decided.actions:
+            self.apply(action)
+        self.pass_time()
+        return decided
+
+    def pass_time(self) -> None:
+        self.now += TICK
+        for identity, seen in list(self.seen.items()):
+            self.seen[identity] = self._live(identity, seen)
+        for deployment_id, backend in self.backends.items():
+            self._report(deployment_id, backend)
+        self.confirmed = self.routed or self.page
+
+    def _live(self, identity: UUID, seen: m.SeenReplica) -> m.SeenReplica:
+        app = self.apps[seen.deployment_id]
+        if seen.state is m.SeenState.RESTARTING:
+            return replace(seen, state=m.SeenState.RUNNING, started_at=self.now, restarts=seen.restarts + 1)
+        if seen.state is not m.SeenState.RUNNING or seen.started_at is None:
+            return seen
+        ran = (self.now - seen.started_at).total_seconds()
+        stopped = self.terminated.get(identity)
+        if stopped and (self.now - stopped).total_seconds() >= app.term_seconds:
+            return replace(seen, state=m.SeenState.EXITED, exit_code=143, listening=())
+        if seen.role is m.Role.PRE_DEPLOY:
+            return replace(seen, state=m.SeenState.EXITED, exit_code=app.pre_deploy_code or 0)
+        if app.exits_after is not None and ran >= app.exits_after:
+            return self._exit(seen, app)
+        listens = app.port is not None and ran >= app.healthy_after
+        return replace(seen, listening=(app.port,) if listens and app.port else ())
+
+    def _exit(self, seen: m.SeenReplica, app: App) -> m.SeenReplica:
+        settings = self.deployments[seen.deployment_id].settings
+        again = settings.restart_policy == "ALWAYS" or (
+            settings.restart_policy == "ON_FAILURE" and app.exit_code != 0 and seen.restarts < settings.max_restarts
+        )
+        if again:
+            return replace(seen, started_at=self.now, exit_code=app.exit_code, restarts=seen.restarts + 1, listening=())
+        return replace(seen, state=m.SeenState.EXITED, exit_code=app.exit_code, listening=())
+
+    def _report(self, deployment_id: UUID, backend: Backend) -> None:
+        health = {
+            s.replica_id: Health(bool(self._listening(s.replica_id)), "probed", self.now) for s in backend.servers
+        }
+        count = self.open_requests.get(deployment_id, 0)
+        report = BackendReport(backend.slot, deployment_id, backend.revision, health, count)
+        self.reports[deployment_id] = (report, self.now)
+
+    def _listening(self, replica_id: UUID) -> tuple[int, ...]:
+        seen = self.seen.get(replica_id)
+        return seen.listening if seen and seen.state is m.SeenState.RUNNING else ()
+
+    # --- actions ---
+
+    def apply(self, action: m.Action) -> None:
+        self.history.append(action)
+        name = "".join(f"_{c.lower()}" if c.isupper() else c for c in type(action).__name__)
+        getattr(self, f"do{name}")(action)
+
+    def do_remove_stray(self, action: m.RemoveStray) -> None:
+        self.seen.pop(action.replica_id)
+
+    def do_add_replicas(self, action: m.AddReplicas) -> None:
+        for ordinal in action.ordinals:
+            identity = self._id()
+            address = IPv4Address(int(IPv4Address("10.0.0.0")) + self.next_id)
+            self.replicas[identity] = m.Replica(
+                identity, action.deployment_id, action.role, ordinal, address, m.ReplicaStatus.CREATED,
+                "", None, None, 0, None, self.now,
+            )  # fmt: skip
+
+    def do_start_replica(self, action: m.StartReplica) -> None:
+        replica = self.replicas[action.replica_id]
+        self.seen[replica.id] = m.SeenReplica(
+            replica.id, replica.deployment_id, INSTANCE, INSTANCE, replica.role, m.SeenState.RUNNING,
+            replica.address, None, False, 0, self.now,
+        )  # fmt: skip
+
+    def do_restart_replica(self, action: m.RestartReplica) -> None:
+        replica = self.replicas[action.replica_id]
+        self.replicas[replica.id] = replace(replica, restarts=replica.restarts + 1, restarted_at=self.now)
+        seen = self.seen[replica.id]
+        self.seen[replica.id] = replace(seen, state=m.SeenState.RUNNING, started_at=self.now, listening=())
+
+    def do_leave_replica(self, action: m.LeaveReplica) -> None:
+        replica = self.replicas[action.replica_id]
+        self.replicas[replica.id] = replace(replica, leaving_at=self.now)
+        backend = self.backends.get(action.deployment_id)
+        if backend:
+            servers = tuple(replace(s, is_leaving=s.is_leaving or s.replica_id == replica.id) for s in backend.servers)
+            self.backends[action.deployment_id] = replace(backend, servers=servers, revision=self._number())
+
+    def do_terminate_replica(self, action: m.TerminateReplica) -> None:
+        self.terminated.setdefault(action.replica_id, self.now)
+        replica = self.replicas[action.replica_id]
+        self.replicas[replica.id] = replace(replica, terminating_at=self.now)
+
+    def do_remove_replica(self, action: m.RemoveReplica) -> None:
+        self.seen.pop(action.replica_id, None)
+        self.replicas.pop(action.replica_id)
+
+    def do_note_replica(self, action: m.NoteReplica) -> None:
+        replica = self.replicas[action.replica_id]
+        self.replicas[replica.id] = replace(replica, status=action.status, detail=action.detail)
+
+    def do_begin_step(self, action: m.BeginStep) -> None:
+        self._set_step(action.deployment_id, m.Step(action.step, self.now))
+
+    def do_end_step(self, action: m.EndStep) -> None:
+        begun = self.deployments[action.deployment_id].step(action.step)
+        started = begun.started_at if begun else self.now
+        self._set_step(
+            action.deployment_id, m.Step(action.step, started, self.now, action.error, action.is_skipped)
+        )
+
+    def _set_step(self, deployment_id: UUID, step: m.Step) -> None:
+        deployment = self.deployments[deployment_id]
+        others = tuple(s for s in deployment.steps if s.name != step.name)
+        self.deployments[deployment_id] = replace(deployment, steps=(*others, step))
+
+    def do_find_port(self, action: m.FindPort) -> None:
+        self._change(action.deployment_id, port=action.port)
+
+    def do_put_backend(self, action: m.PutBackend) -> None:
+        before = self.backends.get(action.deployment_id)
+        slot = before.slot if before else self._number()
+        probe = Probe(ProbeKind.TCP)
+        self.backends[action.deployment_id] = Backend(
+            slot, INSTANCE, action.deployment_id, action.servers, probe, Protocol.HTTP1, self._number()
+        )
+
+    def do_remove_backend(self, action: m.RemoveBackend) -> None:
+        self.backends.pop(action.deployment_id)
+        self.reports.pop(action.deployment_id, None)
+
+    def do_swap(self, action: m.Swap) -> None:
+        assert action.deployment_id in self.backends
+        self.routed, self.page, self.confirmed = action.deployment_id, None, None
+
+    def do_show_page(self, action: m.ShowPage) -> None:
+        self.routed, self.page, self.confirmed = None, action.page, None
+
+    def do_begin_removal(self, action: m.BeginRemoval) -> None:
+        self._move(action.deployment_id, m.Status.REMOVING, removing_at=self.now)
+
+    def do_end_removal(self, action: m.EndRemoval) -> None:
+        self._move(action.deployment_id, m.Status.REMOVED, ended_at=self.now)
+
+    def do_succeed(self, action: m.Succeed) -> None:
+        self._move(action.deployment_id, m.Status.SUCCESS)
+
+    def do_recover(self, action: m.Recover) -> None:
+        self._move(action.deployment_id, m.Status.SUCCESS)
+
+    def do_fail(self, action: m.Fail) -> None:
+        self._move(action.deployment_id, m.Status.FAILED, reason=action.reason, hint=action.hint, ended_at=self.now)
+
+    def do_crash(self, action: m.Crash) -> None:
+        self._move(action.deployment_id, m.Status.CRASHED, reason=action.reason)
+
+    def _move(self, deployment_id: UUID, status: m.Status, **values: object) -> None:
+        before = self.deployments[deployment_id].status
+        assert status == before or status in m.TRANSITIONS[before], f"{before} → {status}"
+        self._change(deployment_id, status=status, **values)
+
+    def _change(self, deployment_id: UUID, **values: object) -> None:
+        self.deployments[deployment_id] = replace(self.deployments[deployment_id], **values)  # pyright: ignore[reportArgumentType]
+
+    def _number(self) -> int:
+        self.next_id += 1
+        return self.next_id
+
+    def _id(self) -> UUID:
+        return UUID(int=self._number())
