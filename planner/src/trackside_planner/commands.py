@@ -6,13 +6,17 @@ shell (`$PORT`, `a && b`) is started by `sh -c` with `exec` before its last part
 
 import re
 import shlex
+from collections.abc import Iterator
 
 _NEEDS_SHELL = re.compile(r"[$`|&;<>()*?\[\]{}~#\n\\]")
 _ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
 _KEYWORDS = frozenset(
     {"if", "for", "while", "until", "case", "{", "(", "!", "cd", "export", "exec", ".", "set", "trap", "eval", "exit"}
 )
-_OPERATORS = frozenset({"&&", "||", "|", ";", "&", "(", ")", ";;", "|&", "<", ">", "\n"})
+_TOKEN = re.compile(
+    r"""\\. | '[^']*' | "(?:\\.|[^"\\])*" | [<>]&\d? | (?P<operator>&&|\|\||[|;&()`\n]|<<)""",
+    re.VERBOSE | re.DOTALL,
+)
 
 
 def process_arguments(command: str) -> tuple[str, ...]:
@@ -32,25 +36,22 @@ def process_arguments(command: str) -> tuple[str, ...]:
 
 def _with_exec(command: str) -> str:
     """Put `exec` before the last command of a chain of `&&`; anything more intricate stays as it was written."""
-    if "\n" in command or "`" in command or "<<" in command:
+    operators = list(_operators(command))
+    if any(operator != "&&" for _, operator in operators):
         return command
-    lexer = shlex.shlex(command, posix=False, punctuation_chars="&|;()<>")
-    lexer.whitespace_split = True
-    lexer.commenters = ""
-    tokens = list(lexer)
-    operators = [token for token in tokens if set(token) <= set("&|;()")]
-    if any(token != "&&" for token in operators):
+    start = operators[-1][0] + len("&&") if operators else 0
+    last = command[start:].strip()
+    if not last or last.split(maxsplit=1)[0] in _KEYWORDS:
         return command
-    head, separator, last = _split_last(command) if operators else ("", "", command)
-    first_word = last.strip().split(maxsplit=1)[0]
-    if first_word in _KEYWORDS:
-        return command
-    return f"{head}{separator}{_exec_after_assignments(last)}"
+    head = f"{command[:start]} " if start else ""
+    return f"{head}{_exec_after_assignments(last)}"
 
 
-def _split_last(command: str) -> tuple[str, str, str]:
-    head, _, last = command.rpartition("&&")
-    return head, "&& ", last.strip()
+def _operators(command: str) -> Iterator[tuple[int, str]]:
+    """Where the shell sees an operator: outside of quotes, not escaped. Redirections are none."""
+    for match in _TOKEN.finditer(command):
+        if match["operator"]:
+            yield match.start(), match["operator"]
 
 
 def _exec_after_assignments(command: str) -> str:

@@ -3,7 +3,7 @@
 import sys
 from argparse import ArgumentParser
 
-from trackside.command import admin, demo, processes, server
+from trackside.command import admin, contract, demo, processes, server
 from trackside.command.printing import complain
 from trackside.kit.errors import TracksideError
 
@@ -16,6 +16,7 @@ def main() -> int:
     admin.add_commands(commands.add_parser("admin", help="look after the database"))
     processes.add_commands(commands.add_parser("run", help="run one process of the platform (the supervisor does)"))
     demo.add_commands(commands.add_parser("demo", help="deploy the example project and say how to go on"))
+    contract.add_commands(commands.add_parser("contract", help="write what clients know of the server: contract/"))
     arguments = parser.parse_args()
     try:
         return int(arguments.run(arguments))

@@ -1,11 +1,13 @@
 """The one place that reads settings and joins adapters to ports; each process is put together here."""
 
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version
 from ipaddress import IPv4Network
 from pathlib import Path
+from typing import NoReturn
 from uuid import UUID
 
 from litestar import Litestar
@@ -21,10 +23,19 @@ from trackside.adapters.git.sources import GitSources
 from trackside.adapters.logfiles.store import FileLogStore
 from trackside.adapters.logfiles.turns import FileTurns
 from trackside.adapters.objects.folder import UploadFolder
+from trackside.adapters.prober.prober import ReplicaProber
+from trackside.adapters.proxy.access_log import AccessLog
+from trackside.adapters.proxy.haproxy import HAProxy
+from trackside.adapters.proxy.launch import launch
+from trackside.adapters.proxy.options import HAProxyOptions
+from trackside.adapters.proxy.runtime import RuntimeSocket
+from trackside.adapters.resolver.resolver import DnsResolver, ResolverOptions
+from trackside.adapters.resolver.upstream import Nameservers
 from trackside.config import Settings, state_directory
 from trackside.entry.admin import database
 from trackside.entry.admin import replay as replaying
 from trackside.entry.admin.replay import Replayed
+from trackside.entry.edge import run as edge
 from trackside.entry.rest.app import RestParts, create_app
 from trackside.entry.worker import builder, deployer
 from trackside.entry.worker.nudges import Nudges
@@ -43,7 +54,7 @@ from trackside.rooms.deployments.ports import Runtime
 from trackside.rooms.deployments.service.engine import Defaults, Engine, World
 from trackside.rooms.identity import service as identity
 from trackside.rooms.networking import service as networking
-from trackside.rooms.networking.model import Addressing
+from trackside.rooms.networking.model import Access, Addressing, BackendReport, EdgeState
 from trackside.rooms.projects import service as projects
 from trackside.rooms.telemetry import service as telemetry
 from trackside.rooms.telemetry.ports import LogStore
@@ -289,3 +300,83 @@ async def run_monitor() -> None:
     """The monitor, until cancelled: collects what containers log."""
     house = House(settings())
     await house.collector(house.runtime(), house.log_store()).run()
+
+
+async def run_edge() -> None:
+    """The edge process, until told to stop."""
+    await edge.run(Edge(House(settings())).process())
+
+
+def become_haproxy() -> NoReturn:
+    """Turn into HAProxy, serving what was served last."""
+    launch(haproxy_options(settings()))
+
+
+def haproxy_options(found: Settings) -> HAProxyOptions:
+    """Where HAProxy listens and lives."""
+    return HAProxyOptions(
+        found.home / "haproxy",
+        Path(f"/run/trackside-{found.installation}/haproxy"),
+        host=found.edge_host,
+        port=found.edge_port,
+        user="haproxy",
+    )
+
+
+class Edge:
+    """The edge process, put together."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self._options = haproxy_options(house.settings)
+        self._owners: dict[UUID, UUID] = {}
+        self._prober = ReplicaProber(SystemClock())
+        self._resolver = DnsResolver(
+            ResolverOptions(outside_only=(IPv4Network(house.settings.build_network)[1],)),
+            Nameservers(house.settings.upstream_resolvers),
+        )
+        self._notices: AsyncIterator[str] | None = None
+
+    def process(self) -> edge.EdgeProcess:
+        """What the process runs, and how it is put away."""
+        parts = networking.Parts(HAProxy(self._options), self._prober, self._resolver)
+        store = networking.Store(self._load, self._report, self._wait_for_change)
+        runtime = RuntimeSocket(self._options.runtime_socket)
+        access_log = AccessLog(
+            self._options.access_log, self._keep_accesses, runtime, self._options.limits.logged_backlog
+        )
+        return edge.EdgeProcess(networking.EdgeKeeper(parts, store).run, access_log.run, self._stop)
+
+    async def _load(self) -> EdgeState:
+        async with self._house.database.transaction() as tx:
+            self._owners = await networking.workspaces(tx)
+            return await networking.edge_state(tx, self._house.addressing)
+
+    async def _report(self, reports: Sequence[BackendReport], applied: Mapping[UUID, int]) -> None:
+        async with self._house.database.transaction() as tx:
+            await networking.save_reports(tx, reports, applied)
+
+    async def _wait_for_change(self) -> None:
+        """Until the next notice; a connection that broke is made anew."""
+        if self._notices is None:
+            self._notices = self._house.database.listen(networking.EDGE_CHANNEL)
+        try:
+            await anext(self._notices)
+        except BaseException:
+            self._notices = None
+            raise
+
+    async def _keep_accesses(self, entries: Sequence[Access]) -> None:
+        if not self._owners:
+            async with self._house.database.transaction() as tx:
+                self._owners = await networking.workspaces(tx)
+        await telemetry.keep_accesses(self._log_store, entries, self._owners)
+
+    @cached_property
+    def _log_store(self) -> LogStore:
+        return self._house.log_store()
+
+    async def _stop(self) -> None:
+        await self._prober.stop()
+        await self._resolver.stop()
+        await self._house.database.close()

@@ -19,6 +19,14 @@ def group() -> Iterator[str]:
     groups.remove(name)
 
 
+@pytest.mark.parametrize("root", ["", "/", "//", "/..", "/trackside-x/../.."])
+def test_the_root_of_all_groups_is_never_touched(root: str) -> None:
+    groups = ControlGroups(system_hierarchies())
+    for verb in (groups.processes, groups.existing):  # the looking ones: those that end and remove go by the same path
+        with pytest.raises(ValueError, match="no group of ours"):
+            verb(root)
+
+
 def test_limits_may_be_raised_and_lowered_again(group: str) -> None:
     groups = ControlGroups(system_hierarchies())
     for mebibytes in (64, 512, 32):

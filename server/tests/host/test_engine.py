@@ -170,7 +170,9 @@ async def test_a_container_cannot_borrow_an_address_of_another_environment(apps:
     one, other = await apps.network(), await apps.network()
     _, target = await apps.serve(other)
     own_subnet = target.rpartition(".")[0]
-    script = f"ip address add {own_subnet}.77/32 dev eth0 && ip route add {target}/32 dev eth0 src {own_subnet}.77; nc -w 2 {target} 80 -e true"
+    borrowed = f"{own_subnet}.77"
+    route = f"ip address add {borrowed}/32 dev eth0 && ip route add {target}/32 dev eth0 src {borrowed}"
+    script = f"{route}; nc -w 2 {target} 80 -e true"
     words = ("--cap-add", "NET_ADMIN", "--network", one, "trackside-test:1", "sh", "-c", script)
     assert (await apps.docker.attempt("run", "--rm", *words)).status != 0
 

@@ -100,6 +100,6 @@ async def test_an_interrupted_initialisation_is_made_again(directory: Path) -> N
 async def test_a_stop_finds_all_its_processes_without_a_supervisor(directory: Path) -> None:
     async with parts_alone(directory, {"postgres"}) as machine:
         layout = machine.layout
-        found = processes_of(layout.installation, layout.control_group, layout.data)
+        found = processes_of(layout.installation, layout.data, layout.control_group)
         assert len(found) >= 5  # the server and its own children, which write over their environment
     assert not [process for process in found if is_alive(process.pid)]

@@ -49,12 +49,17 @@ async def _edge() -> None:
     await bootstrap.run_edge()
 
 
+async def _haproxy() -> None:
+    bootstrap.become_haproxy()
+
+
 PROCESSES: dict[str, Callable[[], Awaitable[None]]] = {
     "gateway": _gateway,
     "deployer": _deployer,
     "builder": _builder,
     "monitor": _monitor,
     "edge": _edge,
+    "haproxy": _haproxy,
 }
 
 

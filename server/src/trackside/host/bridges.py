@@ -6,6 +6,8 @@ from pathlib import Path
 
 from trackside.host.commands import attempt, run
 
+LEAST_PREFIX = 6
+
 
 def gateway_of(network: IPv4Network) -> str:
     """The first address of a network: the bridge's own, where our resolver answers."""
@@ -28,7 +30,9 @@ async def ensure_bridge(name: str, network: IPv4Network) -> None:
 
 
 async def remove_bridges(prefix: str) -> None:
-    """Remove every bridge of ours."""
+    """Remove every bridge of ours. Errors: ValueError for a prefix so short that others' bridges could carry it."""
+    if len(prefix) < LEAST_PREFIX:
+        raise ValueError(f"`{prefix}` is no prefix of ours")
     for name in await bridges_of(prefix):
         await attempt("ip", "link", "delete", "dev", name)
 

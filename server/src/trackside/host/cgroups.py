@@ -130,7 +130,11 @@ class ControlGroups:
                 (directory / "cgroup.subtree_control").write_text(f"+{controller}")
 
     def _directory(self, root: Path, group: str) -> Path:
-        return root / group.lstrip("/")
+        """Errors: ValueError for the root of all groups, which holds every process of the machine."""
+        path = root / group.lstrip("/")
+        if path == root or ".." in path.parts or not path.name.strip():
+            raise ValueError(f"`{group}` is no group of ours")
+        return path
 
     def _below(self, root: Path, group: str) -> list[Path]:
         """The deepest first."""

@@ -215,7 +215,7 @@ async def _orphans(machine: Machine) -> Finding:
         record = json.loads(file.read_text(encoding="utf-8"))
         if record["installation"] != machine.layout.installation and not Path(record["home"]).exists():
             name = str(record["installation"])
-            ran = processes_of(name, f"/trackside-{name}", file.parent)
+            ran = processes_of(name, file.parent, f"/trackside-{name}")
             left.append(f"{file.parent} ({len(ran)} processes, {len(mounts_below(file.parent))} mounts)")
     if left:
         sentence = f"Left of installations whose state directory is gone: {', '.join(left)}."

@@ -64,7 +64,12 @@ def remove_stale_pid_files(pid_files: dict[str, str], *, seconds: float = 10) ->
 
 
 def end_leftovers(directory: Path, *, seconds: float = 2) -> None:
-    """Wait for what a killed predecessor has left in its directory; end what does not end by itself."""
+    """Wait for what a killed predecessor has left in its directory; end what does not end by itself.
+
+    Only in a directory of PostgreSQL's, where nobody else has business: in another one processes of others could work.
+    """
+    if not (directory / "PG_VERSION").is_file():
+        return
     for which in (None, signal.SIGQUIT, signal.SIGKILL):
         left = [process.pid for process in all_processes() if works_in(process.pid, directory)]
         for pid in left if which else ():

@@ -100,14 +100,6 @@ class Layout:
         return f"trackside_{self.installation}"
 
     @property
-    def haproxy_config(self) -> Path:
-        return self.home / "haproxy" / "haproxy.cfg"
-
-    @property
-    def haproxy_master_socket(self) -> Path:
-        return self.run / "haproxy-master.sock"
-
-    @property
     def supervisor_socket(self) -> Path:
         return self.run / "supervisor.sock"
 

@@ -18,8 +18,8 @@ from trackside.host.processes import descriptors
 from trackside.host.spawning import launch_argv
 from trackside.host.supervisor_config import ManagedProcess, SupervisorPlan, fingerprint
 
-PARTS = ("postgres", "containerd", "engine", "build-engine", "haproxy")
-PLATFORM_PROCESSES = ("gateway", "deployer", "builder", "monitor", "edge")
+PARTS = ("postgres", "containerd", "engine", "build-engine")
+PLATFORM_PROCESSES = ("gateway", "deployer", "builder", "monitor", "haproxy", "edge")
 PASSED_ON = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "TZ", "LANG")
 """What the platform's processes get of the environment it was started in, besides settings (`TRACKSIDE_…`)."""
 NOT_PASSED_ON = frozenset(
@@ -122,7 +122,6 @@ class Machine:
             "postgres": ("INT", 30),
             "engine": ("TERM", 30),
             "build-engine": ("TERM", 30),
-            "haproxy": ("TERM", 10),
         }
         stop_signal, seconds = signals.get(name, ("TERM", 15))
         return ManagedProcess(
@@ -133,14 +132,19 @@ class Machine:
             fingerprint=fingerprint(launch.as_json()),
         )
 
+    def platform_launch(self, name: str) -> Launch:
+        """How a process of the platform is started. Settings given as variables go along in a file, whatever is in them."""
+        return Launch(argv=(sys.executable, "-m", "trackside", "run", name), environment=self._named_settings())
+
     def _platform_process(self, name: str) -> ManagedProcess:
         settings = self.layout.settings_file
         return ManagedProcess(
             name=name,
-            argv=(sys.executable, "-m", "trackside", "run", name),
-            stop_seconds=30,
-            environment=self._named_settings(),
-            fingerprint=fingerprint(settings.read_text(encoding="utf-8") if settings.exists() else ""),
+            argv=launch_argv(self.launch_file(name)),
+            stop_seconds=10 if name == "haproxy" else 30,
+            fingerprint=fingerprint(
+                self.platform_launch(name).as_json(), settings.read_text(encoding="utf-8") if settings.exists() else ""
+            ),
         )
 
     def _named_settings(self) -> dict[str, str]:

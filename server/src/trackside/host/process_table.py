@@ -4,6 +4,7 @@ A process is ours by what it carries (the installation in its environment, its c
 """
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 
 PROC = Path("/proc")
 LISTENING = "0A"
+INSTALLATION = re.compile(r"[0-9a-f]{8}")
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,9 @@ def carries(pid: int, installation: str) -> bool:
 
 
 def _is_in_group(pid: int, group: str) -> bool:
+    """An empty group, or the root of all groups, holds nothing of ours: it would hold every process of the machine."""
+    if group.strip("/") == "":
+        return False
     for line in _read(PROC / str(pid) / "cgroup").decode(errors="replace").splitlines():
         path = line.split(":", 2)[-1]
         if path == group or path.startswith(f"{group}/"):
@@ -86,15 +91,24 @@ def works_in(pid: int, directory: Path) -> bool:
     return False
 
 
-def processes_of(installation: str, group: str, data: Path) -> list[Process]:
-    """Every live process of an installation.
+def processes_of(installation: str, data: Path, group: str | None) -> list[Process]:
+    """Every live process of an installation; without a group, not what runs in containers.
 
     PostgreSQL's children write over their environment (it becomes their title): they are known by the directory they work in.
+    What this finds may be ended, so it refuses marks that processes of others could carry too. Errors: ValueError.
     """
+    if not INSTALLATION.fullmatch(installation):
+        raise ValueError(f"`{installation}` is no installation's id")
+    if group is not None and installation not in group:
+        raise ValueError(f"the control group `{group}` is not the installation's own")
+    if installation not in str(data):
+        raise ValueError(f"the directory {data} is not the installation's own")
     return [
         process
         for process in all_processes()
-        if carries(process.pid, installation) or _is_in_group(process.pid, group) or works_in(process.pid, data)
+        if carries(process.pid, installation)
+        or works_in(process.pid, data)
+        or (group is not None and _is_in_group(process.pid, group))
     ]
 
 

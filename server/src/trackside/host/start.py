@@ -15,6 +15,7 @@ import httpx
 
 from trackside.host.builds import BuildEngine
 from trackside.host.commands import find_program
+from trackside.host.ending import end
 from trackside.host.engine import (
     EngineChoice,
     choose_engine,
@@ -25,14 +26,21 @@ from trackside.host.engine import (
 from trackside.host.errors import DiskFull, PartFailed, PortTaken, RightsMissing
 from trackside.host.files import make_directory, read_json, write_text
 from trackside.host.firewall import Firewall
-from trackside.host.haproxy import prepare_haproxy
 from trackside.host.installation import exclusively, save_settings
 from trackside.host.kernel import KernelSettings
 from trackside.host.launch import Launch
 from trackside.host.machine import Machine
 from trackside.host.postgres import Postgres
-from trackside.host.process_table import carries, holder_of_port, listening_sockets
+from trackside.host.process_table import (
+    Process,
+    carries,
+    family,
+    holder_of_port,
+    listening_sockets,
+    processes_of,
+)
 from trackside.host.processes import Supervisor
+from trackside.host.supervisor_config import SupervisorPlan
 
 LEAST_FREE_BYTES = 2 << 30
 API_SECONDS = 60
@@ -72,8 +80,12 @@ class _Start:
     launches: dict[str, Launch] = field(default_factory=dict[str, Launch])
 
     @property
+    def supervisor_plan(self) -> SupervisorPlan:
+        return self.machine.supervisor_plan(self.launches)
+
+    @property
     def supervisor(self) -> Supervisor:
-        return Supervisor(self.machine.supervisor_plan(self.launches), self.machine.layout.supervisor_config)
+        return Supervisor(self.supervisor_plan, self.machine.layout.supervisor_config)
 
     async def check(self) -> None:
         if os.geteuid() != 0:
@@ -105,10 +117,28 @@ class _Start:
         if self.engine.is_ours:
             self.launches["engine"] = prepare_engine(self.machine.engine_plan)
         self.launches["build-engine"] = await BuildEngine(self.machine.build_plan).prepare()
-        self.launches["haproxy"] = prepare_haproxy(layout.haproxy_config, layout.haproxy_master_socket)
-        for name, launch in self.launches.items():
+        platform = {name: self.machine.platform_launch(name) for name in self.machine.options.processes}
+        for name, launch in (self.launches | platform).items():
             write_text(self.machine.launch_file(name), launch.as_json(), 0o600)
+        await self._end_orphans()
         await self.supervisor.ensure(self.machine.process_environment())
+
+    async def _end_orphans(self) -> None:
+        """What a killed supervisor has left runs without anybody to restart it: ended, so that there is one of each.
+
+        Told by the installation it carries and its very command line; containers and their keepers match none and go on.
+        """
+        if await self.supervisor.is_running():
+            return
+        commands = {" ".join(launch.argv) for launch in self.launches.values()}
+        commands |= {" ".join(process.argv) for process in self.supervisor_plan.processes}
+        layout, spared = self.machine.layout, family(os.getpid())
+
+        def orphans() -> list[Process]:
+            found = processes_of(layout.installation, layout.data, None)
+            return [each for each in found if each.command in commands and each.pid not in spared]
+
+        await end(orphans, layout)
 
     async def start_postgres(self) -> None:
         postgres = Postgres(self.machine.postgres_paths)
@@ -128,7 +158,7 @@ class _Start:
         await self._start_part("build-engine", wait_for_engine(url, "The build engine"))
 
     async def start_platform(self) -> None:
-        names = [*self.machine.options.processes, "haproxy"] if self.machine.options.processes else []
+        names = self.machine.options.processes
         for name in names:
             await self.supervisor.start(name)
         for name in names:

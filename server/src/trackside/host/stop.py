@@ -7,7 +7,6 @@ and serves them again.
 import asyncio
 import os
 import shutil
-import signal
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -15,24 +14,24 @@ from dataclasses import dataclass, field
 import aiodocker
 import aiohttp
 
-from trackside.host.bridges import remove_bridges
+from trackside.host.bridges import LEAST_PREFIX, remove_bridges
 from trackside.host.builds import BuildEngine
 from trackside.host.cgroups import ControlGroups, system_hierarchies
 from trackside.host.commands import attempt
+from trackside.host.ending import end
 from trackside.host.engine import USUAL_SOCKET, engine_info, remove_containers, remove_networks
-from trackside.host.errors import PartFailed
+from trackside.host.errors import PartFailed, StateDamaged
 from trackside.host.files import read_json
 from trackside.host.firewall import Firewall
 from trackside.host.installation import exclusively
 from trackside.host.kernel import KernelSettings
 from trackside.host.loop_disk import mounts_below
 from trackside.host.machine import Machine
-from trackside.host.process_table import Process, family, is_alive, processes_of
+from trackside.host.process_table import INSTALLATION, Process, family, processes_of
 from trackside.host.processes import Supervisor
 from trackside.host.start import Announce, Progress
 
 HAPROXY_DRAIN_SECONDS = 5
-TERMINATION_SECONDS = 15
 
 
 @dataclass
@@ -64,7 +63,7 @@ class _Stop:
             async with asyncio.timeout(HAPROXY_DRAIN_SECONDS):
                 while await self._is_up("haproxy"):
                     await asyncio.sleep(0.05)
-        names = ("haproxy", *reversed(self.machine.options.processes))
+        names = tuple(reversed(self.machine.options.processes))
         await asyncio.gather(*(self._stop_quietly(name) for name in names))
 
     async def remove_apps(self) -> None:
@@ -90,20 +89,18 @@ class _Stop:
                 await self.supervisor.shut_down()
 
     async def end_processes(self) -> None:
-        """Whatever of ours still lives: told by what it carries. PostgreSQL's signal for a quick, clean end is INT."""
+        """Whatever of ours still lives: told by what it carries.
+
+        The platform's own processes first, then what runs in containers, then containerd: an engine without it takes long.
+        """
         left = self._processes()
         self.report.processes = len(left)
-        for process in left:
-            is_postgres = str(self.machine.layout.postgres_data) in process.command
-            _send(process, signal.SIGINT if is_postgres else signal.SIGTERM)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(TERMINATION_SECONDS):
-                while self._processes():
-                    await asyncio.sleep(0.05)
-        for process in self._processes():
-            _send(process, signal.SIGKILL)
+        late = str(self.machine.layout.run / "containerd")
+        layout = self.machine.layout
+        await end(lambda: [process for process in self._outside_containers() if late not in process.command], layout)
         groups = ControlGroups(system_hierarchies())
-        await asyncio.to_thread(groups.kill, self.machine.layout.control_group)
+        await asyncio.to_thread(groups.kill, layout.control_group)
+        await end(self._processes, layout)
 
     async def clear_kernel(self) -> None:
         """Mounts, bridges, rules, settings, control groups, /run."""
@@ -126,8 +123,15 @@ class _Stop:
         self.report.remaining += [f"control group {group}" for group in groups]
 
     def _processes(self) -> list[Process]:
-        layout, spared = self.machine.layout, family(os.getpid())
-        found = processes_of(layout.installation, layout.control_group, layout.data)
+        layout = self.machine.layout
+        return self._not_this_one(processes_of(layout.installation, layout.data, layout.control_group))
+
+    def _outside_containers(self) -> list[Process]:
+        layout = self.machine.layout
+        return self._not_this_one(processes_of(layout.installation, layout.data, None))
+
+    def _not_this_one(self, found: list[Process]) -> list[Process]:
+        spared = family(os.getpid())
         return [process for process in found if process.pid not in spared]
 
     async def _is_up(self, name: str) -> bool:
@@ -141,6 +145,7 @@ class _Stop:
 
 async def stop(machine: Machine, announce: Announce) -> Stopped:
     """Stop the platform, however far it was started and whatever of it is dead. Errors: `StartInProgress`."""
+    _refuse_what_is_not_ours(machine)
     with exclusively(machine.layout.lock_file):
         under_way = _Stop(machine)
         steps: Sequence[tuple[str, Callable[[], Awaitable[None]]]] = (
@@ -159,7 +164,13 @@ async def stop(machine: Machine, announce: Announce) -> Stopped:
     return under_way.report
 
 
-def _send(process: Process, which: signal.Signals) -> None:
-    if is_alive(process.pid, command_has=process.command):
-        with suppress(ProcessLookupError):
-            os.kill(process.pid, which)
+def _refuse_what_is_not_ours(machine: Machine) -> None:
+    """A stop ends processes, unmounts and deletes by these marks: each must be one that nothing else on the machine carries.
+
+    Errors: `StateDamaged`.
+    """
+    layout, prefix = machine.layout, machine.installation.interface_prefix
+    names = (layout.data.as_posix(), layout.run.as_posix(), layout.control_group, layout.firewall_table)
+    is_own = INSTALLATION.fullmatch(layout.installation) and all(layout.installation in name for name in names)
+    if not is_own or not layout.installation.startswith(prefix[1:]) or len(prefix) < LEAST_PREFIX:
+        raise StateDamaged(f"The settings in {layout.settings_file} do not name an installation: nothing was stopped.")

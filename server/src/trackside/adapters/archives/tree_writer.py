@@ -42,7 +42,10 @@ class TreeWriter:
         self._links.append(place)
 
     def hard_link(self, path: PurePosixPath, target: PurePosixPath) -> None:
-        source = self._parent(target) / target.name
+        try:
+            source = self._parent(target) / target.name
+        except ArchiveRefused as error:
+            raise ArchiveRefused(f"The archive has a link that leads through another: `{shown(str(path))}`.") from error
         if source.is_symlink() or not source.is_file():
             raise ArchiveRefused(f"The archive has a link to what is no file in it: `{shown(str(path))}`.")
         self._meter.count_bytes(str(path), source.stat().st_size)

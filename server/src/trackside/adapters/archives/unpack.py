@@ -1,5 +1,6 @@
 """Unpacking an uploaded archive: tar (plain, gzip, zstd) and zip, streaming, entry by entry."""
 
+import gzip
 import stat
 import tarfile
 import zipfile
@@ -34,14 +35,10 @@ def unpack_archive(archive: Path, into: Path, limits: ArchiveLimits) -> None:
             else:
                 with _tar_stream(file, start) as stream:
                     _unpack_tar(stream, writer, meter, limits)
-        except (tarfile.TarError, zipfile.BadZipFile, zstandard.ZstdError, zlib.error, EOFError, UnicodeError) as error:
+        except (tarfile.TarError, zipfile.BadZipFile, zstandard.ZstdError, zlib.error, gzip.BadGzipFile, EOFError, UnicodeError) as error:
             raise ArchiveRefused(f"The archive can't be read: {error}.") from error
         except (NotImplementedError, RuntimeError) as error:
             raise ArchiveRefused(f"The archive is packed in a way that is not supported: {error}.") from error
-        except OSError as error:
-            if error.__class__.__name__ == "BadGzipFile":
-                raise ArchiveRefused(f"The archive can't be read: {error}.") from error
-            raise
     writer.check_links()
 
 
@@ -54,8 +51,8 @@ def _tar_stream(file: IO[bytes], start: bytes) -> Iterator[tarfile.TarFile]:
         with reader, tarfile.open(fileobj=cast("IO[bytes]", reader), mode="r|") as stream:
             yield stream
     else:
-        mode = "r|gz" if start[:2] == _GZIP else "r|"
-        with tarfile.open(fileobj=file, mode=mode) as stream:
+        plain = cast("IO[bytes]", gzip.GzipFile(fileobj=file)) if start[:2] == _GZIP else file
+        with tarfile.open(fileobj=plain, mode="r|") as stream:
             yield stream
 
 
@@ -68,7 +65,7 @@ def _unpack_tar(stream: tarfile.TarFile, writer: TreeWriter, meter: Meter, limit
         elif entry.issym():
             writer.symbolic_link(path, entry.linkname)
         elif entry.islnk():
-            writer.hard_link(path, safe_path(entry.linkname, limits))
+            writer.hard_link(path, _hard_link_target(entry, limits))
         elif entry.isreg():
             _check_announced(meter, path, entry.size, limits)
             content = stream.extractfile(entry)
@@ -77,6 +74,13 @@ def _unpack_tar(stream: tarfile.TarFile, writer: TreeWriter, meter: Meter, limit
         else:
             raise ArchiveRefused(f"The archive has a device or another special file: `{shown(entry.name)}`.")
         cast("Any", stream).members = []  # a stream remembers every entry otherwise
+
+
+def _hard_link_target(entry: tarfile.TarInfo, limits: ArchiveLimits) -> PurePosixPath:
+    try:
+        return safe_path(entry.linkname, limits)
+    except ArchiveRefused as error:
+        raise ArchiveRefused(f"The archive has a link that leads out of it: `{shown(entry.name)}`.") from error
 
 
 def _check_announced(meter: Meter, path: PurePosixPath, size: int, limits: ArchiveLimits) -> None:

@@ -6,11 +6,12 @@ a network made by someone else a moment ago.
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import aiohttp
@@ -27,6 +28,9 @@ from trackside.rooms.deployments.model import Network, SeenReplica, Workload
 INSPECTIONS_AT_ONCE = 16
 PAUSES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8, None)
 """Between tries where the engine has given a name or subnet away but does not show yet to whom: seconds, None = give up."""
+STALL_LOOK_SECONDS = 1.0
+STALL_LONGEST_LOOK_SECONDS = 8.0
+STALL_MARGIN_SECONDS = 0.2
 ENDLESS = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
 
 
@@ -266,7 +270,7 @@ class DockerRuntime:
 
     async def _machine_cores(self) -> int:
         if self._cores is None:
-            information: dict[str, Any] = await self._engine.client.system.info()
+            information = cast(dict[str, Any], await self._engine.client.system.info())
             self._cores = int(information["NCPU"])
         return self._cores
 
@@ -296,7 +300,7 @@ class DockerRuntime:
                 parameters["since"] = manifests.after(since)
             decoder = LogDecoder(is_terminal=bool(inspection["Config"].get("Tty")))
             async with self._stream(f"containers/{inspection['Id']}/logs", parameters) as response:
-                async for data in response.content.iter_any():
+                async for data in unless_stalled(response, str(inspection.get("LogPath") or "")):
                     for line in decoder.feed(data):
                         yield line
             if follow or not inspection["State"]["Running"]:
@@ -321,6 +325,35 @@ class DockerRuntime:
                 text = await response.text()
                 raise DockerError(response.status, failures.message(text))
             yield response
+
+
+async def unless_stalled(response: aiohttp.ClientResponse, log_path: str) -> AsyncIterator[bytes]:
+    """The answer's bytes as they come. Raises `RuntimeUnavailable` where the engine has stopped sending what is logged:
+    following a log that is written faster than it is read, Docker 20.10 loses its way when the file is rotated.
+    """
+    arrived, owed, patience = time.time(), False, STALL_LOOK_SECONDS
+    while True:
+        try:
+            async with asyncio.timeout(patience):
+                data = await response.content.readany()
+        except TimeoutError:
+            if owed:
+                raise RuntimeUnavailable("The container engine has lost its way in a log that it follows.") from None
+            owed = written_at(log_path) > arrived + STALL_MARGIN_SECONDS
+            patience = STALL_LOOK_SECONDS if owed else min(patience * 2, STALL_LONGEST_LOOK_SECONDS)
+            continue
+        if not data:
+            return
+        arrived, owed, patience = time.time(), False, STALL_LOOK_SECONDS
+        yield data
+
+
+def written_at(path: str) -> float:
+    """When a file was last written; 0 where it can't be seen from here."""
+    try:
+        return Path(path).stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def read_tables(process: int) -> str:

@@ -10,6 +10,7 @@ import re
 import shutil
 import ssl
 from collections.abc import Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -131,10 +132,10 @@ class LargeFiles:
     async def _batch(self, client: httpx.AsyncClient, server: _Server, pointers: Sequence[_Pointer]) -> None:
         objects = [{"oid": pointer.digest, "size": pointer.size} for pointer in pointers]
         body = {"operation": "download", "transfers": ["basic"], "objects": objects, "hash_algo": "sha256"}
-        await self._check(f"{server.url}/objects/batch")
         headers = {**server.headers, "Accept": _TYPE, "Content-Type": _TYPE}
         try:
-            response = await client.post(f"{server.url}/objects/batch", json=body, headers=headers)
+            request = await self._request(client, "POST", f"{server.url}/objects/batch", headers, body)
+            response = await client.send(request)
             response.raise_for_status()
             answers = {entry["oid"]: entry for entry in response.json()["objects"]}
         except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
@@ -147,27 +148,36 @@ class LargeFiles:
         if not action:
             why = (answer.get("error") or {}).get("message", "the server does not have it")
             raise SourceUnreachable(f"The large file `{pointer.path.name}` can't be fetched: {why}.")
-        await self._check(action["href"])
         partial = pointer.path.with_name(f".{pointer.digest}.partial")
+        request = await self._request(client, "GET", str(action.get("href", "")), _headers(action))
         try:
-            async with client.stream("GET", action["href"], headers=_headers(action)) as response:
+            response = await client.send(request, stream=True)
+            async with aclosing(response):
                 response.raise_for_status()
                 await _receive(response, partial, pointer)
         except httpx.HTTPError as error:
             raise SourceUnreachable(
                 f"The large file `{pointer.path.name}` can't be fetched: {_reason(error)}."
             ) from error
-        finally:
-            if partial.exists():
-                partial.chmod(pointer.path.stat().st_mode & 0o777)
+        partial.chmod(pointer.path.stat().st_mode & 0o777)
         partial.replace(pointer.path)
 
-    async def _check(self, address: str) -> None:
-        """An address that a server named is judged like a repository's."""
+    async def _request(  # noqa: PLR0913 — the parts of a request
+        self, client: httpx.AsyncClient, method: str, address: str, headers: Mapping[str, str], body: Any = None
+    ) -> httpx.Request:
+        """A request to an address that a server named: judged like a repository's, and sent where it was judged to be."""
         host = parse_url(address.partition("?")[0])
         if host.transport not in (Transport.HTTP, Transport.HTTPS):
             raise SourceRefused("The server of large files names an address that is not fetched from.")
-        await allowed_addresses(host, self._options)
+        addresses = await allowed_addresses(host, self._options)
+        url = httpx.URL(address)
+        return client.build_request(
+            method,
+            url.copy_with(host=addresses[0]),
+            headers={**headers, "Host": url.netloc.decode("ascii")},
+            json=body,
+            extensions={"sni_hostname": host.host},
+        )
 
 
 def _headers(answer: Mapping[str, Any]) -> dict[str, str]:

@@ -72,7 +72,9 @@ class FileTurns:
         pause, deadline = FIRST_LOOK, time.monotonic() + patience
         while (descriptor := self._try(name)) is None:
             if time.monotonic() > deadline:
-                raise LogsUnavailable(f"Another process holds the log of replica {name} for more than {patience:.0f} s.")
+                raise LogsUnavailable(
+                    f"Another process holds the log of replica {name} for more than {patience:.0f} s."
+                )
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_LOOK)
         return descriptor

@@ -72,12 +72,10 @@ async def _http1(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pat
         raise ValueError(version)
     if int(status) == 200:
         return 200, b""
-    chunked = any(line.lower().replace(" ", "") == "transfer-encoding:chunked" for line in head)
-    if chunked:
+    if any(line.lower().replace(" ", "") == "transfer-encoding:chunked" for line in head):
         await reader.readuntil(b"\r\n")
-    return int(status), (await reader.read(SHOWN_BYTES)).partition(b"\r\n")[0] if chunked else await reader.read(
-        SHOWN_BYTES
-    )
+        return int(status), (await reader.read(SHOWN_BYTES)).partition(b"\r\n")[0]
+    return int(status), await reader.read(SHOWN_BYTES)
 
 
 async def _http2(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str) -> tuple[int, bytes]:

@@ -31,7 +31,7 @@ class Watched:
 class Record:
     """What was seen of a replica."""
 
-    is_trusted: bool
+    was_well: bool  # served, or passed a probe, at some time
     health: Health | None = None
     failures: int = 0
 
@@ -39,7 +39,8 @@ class Record:
         """Note an answer; whether the health has changed."""
         self.failures = 0 if answer.is_good else self.failures + 1
         before = self.health
-        well_until_now = before.is_healthy if before else self.is_trusted
+        well_until_now = before.is_healthy if before else self.was_well
+        self.was_well |= answer.is_good
         if well_until_now and not answer.is_good and self.failures < FAILURES:
             return False
         if before and (before.is_healthy, before.detail) == (answer.is_good, answer.detail):
@@ -50,9 +51,7 @@ class Record:
 
     def pause(self, probe: Probe) -> float:
         """Seconds until the next probe: often while verifying, soon after a failure, else at the probe's interval."""
-        if self.health is None and not self.is_trusted:
-            return VERIFYING_SECONDS
-        if self.health and not self.health.is_healthy and not self.is_trusted:
+        if not self.was_well:
             return VERIFYING_SECONDS
         return min(probe.interval, DOUBTFUL_SECONDS) if self.failures else probe.interval
 
@@ -109,6 +108,5 @@ class ReplicaProber:
                 answer = await ask(watched.server, watched.probe, watched.protocol)
             if record.take(answer, self._clock):
                 self._changed.set()
-            record.is_trusted = record.is_trusted or answer.is_good
             # Spread over the interval, so that a thousand replicas are not asked in the same moment.
             await asyncio.sleep(record.pause(watched.probe) * (0.9 + 0.2 * random()))

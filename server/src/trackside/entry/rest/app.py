@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
-from uuid import uuid4
 
 import msgspec
 from litestar import Litestar, Router, get
@@ -12,9 +11,11 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
+from trackside.entry.rest.description import describe, operation_id
 from trackside.entry.rest.errors import HANDLERS
 from trackside.entry.rest.transaction import provide_actor, provide_transaction
 from trackside.kit.db import Database
+from trackside.kit.ids import new_id
 from trackside.rooms.builds.ports import Uploads
 from trackside.rooms.deployments.rest import router as deployments
 from trackside.rooms.identity.rest import router as identity
@@ -47,13 +48,13 @@ class Version(msgspec.Struct):
 def create_app(parts: RestParts) -> Litestar:
     """The application."""
 
-    @get("/v1/version", tags=["platform"])
-    async def version() -> Version:
+    @get("/v1/version", tags=["platform"], security=[{}])
+    async def read_version() -> Version:
         """The server's version; needs no token."""
         return Version(parts.version)
 
-    return Litestar(
-        route_handlers=[version, *ROUTERS],
+    app = Litestar(
+        route_handlers=[read_version, *ROUTERS],
         dependencies={
             **{
                 name: Provide(_given(getattr(parts, name)), sync_to_thread=False)
@@ -70,10 +71,14 @@ def create_app(parts: RestParts) -> Litestar:
             path="/v1/schema",
             components=Components(security_schemes={"token": SecurityScheme(type="http", scheme="bearer")}),
             security=[{"token": []}],
+            use_handler_docstrings=True,
+            operation_id_creator=operation_id,
         ),
         signature_namespace={"Uploads": Uploads, "LogStore": LogStore, "Vault": Vault},
         request_max_body_size=None,
     )
+    describe(app)
+    return app
 
 
 def _given(value: Any) -> Callable[[], Any]:
@@ -91,7 +96,7 @@ def _headers(version: str) -> Callable[[ASGIApp], ASGIApp]:
             if scope["type"] != "http":
                 await app(scope, receive, send)
                 return
-            identity = uuid4().hex
+            identity = new_id().hex
             scope.setdefault("state", {})["request_id"] = identity
 
             async def tell(message: Message) -> None:

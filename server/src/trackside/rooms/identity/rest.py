@@ -23,10 +23,10 @@ class Me(msgspec.Struct):
 
 
 @get("/me")
-async def me(tx: Transaction, actor: Actor) -> Me:
+async def read_me(tx: Transaction, actor: Actor) -> Me:
     """Who you are here."""
     workspace = await service.workspace_of(tx, actor)
     return Me(actor.id, str(actor.kind), actor.name, WorkspaceShape(str(workspace.id), workspace.name))
 
 
-router = Router("/v1", route_handlers=[me], tags=["identity"])
+router = Router("/v1", route_handlers=[read_me], tags=["identity"])

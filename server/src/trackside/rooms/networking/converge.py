@@ -1,12 +1,13 @@
 """Keeps the edge true: loads what is wanted, lets it be persisted, applies it step by step, reads back, and reports.
 
-A nudge, a change of health or a timer starts a pass. Without the database it goes on with what it has; at a start it first
-serves what was persisted, before it asks for more.
+A nudge, a change of health or a timer starts a pass. Without the database it goes on with what it has; at a start it
+first serves what was persisted.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass
 from uuid import UUID
 
 import structlog
@@ -54,95 +55,94 @@ class Pace:
     retry: float = 1.0  # after a failure
 
 
+@dataclass(frozen=True)
+class Truth:
+    """What a pass has found, to be reported."""
+
+    reports: Mapping[int, BackendReport]
+    applied: Mapping[UUID, int]
+    staying: Mapping[int, frozenset[UUID]]
+    routed: frozenset[str]
+
+
 class EdgeKeeper:
     """The loop of the edge process."""
 
-    def __init__(self, parts: Parts, store: Store, pace: Pace = Pace()) -> None:  # noqa: B008 — a frozen value
+    def __init__(self, parts: Parts, store: Store, pace: Pace | None = None) -> None:
         self._parts = parts
         self._store = store
-        self._pace = pace
+        self._pace = pace or Pace()
         self._wanted: EdgeState | None = None
-        self._served: Served | None = None
+        self._served = Served()
         self._capacity = 0
-        self._is_stale = True
         self._wake = asyncio.Event()
-        self._sent_backends: dict[UUID, BackendReport] = {}
-        self._sent_routes: dict[UUID, int] = {}
-        self._told_failure = ""
+        self._reporter = Reporter(store.report, self._pace.retry)
 
     async def run(self) -> None:
         """Run until cancelled; no failure ends it."""
         persisted = await self._parts.proxy.persisted()
-        self._wanted = persisted.state if persisted else None
+        if persisted:
+            self._wanted, self._served = persisted.state, persisted
+            await self._serve_names(persisted.state)
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._watch_store())
-            group.create_task(self._watch_health())
             group.create_task(self._passes())
+            group.create_task(self._follow_store())
+            group.create_task(self._follow_health())
+            group.create_task(self._reporter.run())
 
-    async def _watch_store(self) -> None:
-        """Mark what is wanted as stale at every nudge, and now and then without one."""
+    async def _follow_store(self) -> None:
+        """Load what is wanted at every nudge, and now and then without one. A database that hangs holds up nothing else."""
+        told = False
         while True:
             try:
-                async with asyncio.timeout(self._pace.reload):
-                    await self._store.wait_for_change()
-            except TimeoutError:
-                pass
+                self._wanted = await self._store.load()
+                told = False
+                self._wake.set()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._pace.reload):
+                        await self._store.wait_for_change()
             except Exception as error:  # noqa: BLE001 — whatever the database's driver raises
-                self._tell("edge.nudges_away", error)
+                if not told:
+                    log.warning("edge.store_away", error=str(error))
+                told = True
                 await asyncio.sleep(self._pace.retry)
-            self._is_stale = True
-            self._wake.set()
 
-    async def _watch_health(self) -> None:
+    async def _follow_health(self) -> None:
         while True:
             await self._parts.prober.wait_for_change()
             self._wake.set()
 
     async def _passes(self) -> None:
-        first = True
+        told = ""
         while True:
-            if not first or self._wanted is None:
-                await self._load()
-            first = False
-            pause = await self._pass()
-            try:
+            pause, failure = await self._pass()
+            if failure and failure != told:
+                log.warning("edge.pass_failed", error=failure)
+            told = failure
+            with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._wake.wait()
-            except TimeoutError:
-                continue
-            finally:
-                self._wake.clear()
+            self._wake.clear()
 
-    async def _load(self) -> None:
-        if not self._is_stale:
-            return
-        self._is_stale = False
+    async def _pass(self) -> tuple[float, str]:
+        """One pass; the seconds until the next one without a wake, and why this one failed."""
+        wanted = self._wanted
+        if wanted is None:
+            return self._pace.calm, ""
         try:
-            self._wanted = await self._store.load()
-        except Exception as error:  # noqa: BLE001 — whatever the database's driver raises
-            self._is_stale = True
-            self._tell("edge.store_away", error)
-
-    async def _pass(self) -> float:
-        """One pass; the seconds until the next one without a wake."""
-        if self._wanted is None:
-            return self._pace.retry
-        try:
-            seen = await self._converge(self._wanted)
+            seen = await self._converge(wanted)
         except TracksideError as error:
-            self._tell("edge.pass_failed", error)
             self._capacity = 0
-            return self._pace.retry
-        self._told_failure = ""
-        restless = planning.is_restless(self._wanted, seen, self._parts.prober.health())
-        return self._pace.restless if restless else self._pace.calm
+            await self._serve_names(wanted)
+            return self._pace.retry, error.sentence
+        restless = planning.is_restless(wanted, seen, self._parts.prober.health())
+        return (self._pace.restless if restless else self._pace.calm), ""
 
     async def _converge(self, wanted: EdgeState) -> ProxyState:
         proxy, prober = self._parts.proxy, self._parts.prober
         seen = await proxy.observe()
-        if not self._capacity:
-            self._capacity = await proxy.capacity()
-        prober.watch(wanted.backends, frozenset().union(*(slot.ready for slot in seen.slots.values())))
+        self._capacity = self._capacity or await proxy.capacity()
+        prober.watch(wanted.backends, frozenset[UUID]().union(*(slot.ready for slot in seen.slots.values())))
         plan = planning.plan(wanted, seen, prober.health(), self._capacity)
         if plan.served != self._served:
             # Before any change: whoever dies from here on comes back with what was about to be served.
@@ -152,14 +152,25 @@ class EdgeKeeper:
             await self._apply(step)
         if plan.steps:
             seen = await proxy.observe()
-        await self._parts.resolver.serve(planning.answered_names(wanted.names, plan.served), wanted.networks)
-        await self._report(wanted, plan.served, seen)
+        await self._serve_names(wanted)
+        self._reporter.take(
+            Truth(
+                planning.backend_reports(wanted, plan.served, seen, prober.health()),
+                planning.applied_routes(wanted, seen),
+                {backend.slot: planning.staying_replicas(backend) for backend in wanted.backends},
+                frozenset(seen.targets.values()),
+            )
+        )
         return seen
+
+    async def _serve_names(self, wanted: EdgeState) -> None:
+        await self._parts.resolver.serve(planning.answered_names(wanted.names, self._served), wanted.networks)
 
     async def _apply(self, step: planning.Step) -> None:
         proxy = self._parts.proxy
         match step:
             case planning.Grow(slots):
+                await proxy.persist(self._served)
                 await proxy.grow(slots)
                 self._capacity = await proxy.capacity()
             case planning.PutBackend(backend, ready):
@@ -169,36 +180,53 @@ class EdgeKeeper:
             case planning.ClearBackend(slot):
                 await proxy.clear_backend(slot)
 
-    async def _report(self, wanted: EdgeState, served: Served, seen: ProxyState) -> None:
-        """Report what has changed since the last report that arrived."""
-        reports = planning.backend_reports(wanted, served, seen, self._parts.prober.health()).values()
-        routed = set(seen.targets.values())
-        changed = [report for report in reports if self._is_news(report, is_routed=f"slot:{report.slot}" in routed)]
-        applied = planning.applied_routes(wanted, seen)
-        news = {key: revision for key, revision in applied.items() if self._sent_routes.get(key) != revision}
-        if changed or news:
+
+class Reporter:
+    """Sends what is new in the latest truth, and only when it arrived takes it for told."""
+
+    def __init__(self, report: Report, retry: float) -> None:
+        self._report = report
+        self._retry = retry
+        self._latest: Truth | None = None
+        self._fresh = asyncio.Event()
+        self._sent_backends: Mapping[int, BackendReport] = {}
+        self._sent_routes: Mapping[UUID, int] = {}
+
+    def take(self, truth: Truth) -> None:
+        """Have this reported; one that was not sent yet is replaced."""
+        self._latest = truth
+        self._fresh.set()
+
+    async def run(self) -> None:
+        """Run until cancelled."""
+        told = False
+        while True:
+            await self._fresh.wait()
+            self._fresh.clear()
             try:
-                await self._store.report(changed, news)
+                if self._latest:
+                    await self._send(self._latest)
+                told = False
             except Exception as error:  # noqa: BLE001 — whatever the database's driver raises
-                self._tell("edge.report_waits", error)
-                return
-        self._sent_backends |= {report.deployment_id: report for report in changed}
-        known = {backend.deployment_id for backend in wanted.backends}
-        self._sent_backends = {key: value for key, value in self._sent_backends.items() if key in known}
-        self._sent_routes = applied
+                if not told:
+                    log.warning("edge.report_waits", error=str(error))
+                told = True
+                self._fresh.set()
+                await asyncio.sleep(self._retry)
 
-    def _is_news(self, report: BackendReport, *, is_routed: bool) -> bool:
-        """Open requests of a replica that takes requests change all the time: they alone are no news."""
-        sent = self._sent_backends.get(report.deployment_id)
-        if sent is None or not is_routed:
-            return sent != report
-        closing = {key: count for key, count in report.open_by_replica.items() if key not in report.health}
-        told = {key: count for key, count in sent.open_by_replica.items() if key in closing}
-        counts = {"open_requests": 0, "open_by_replica": {}}
-        return closing != told or replace(sent, **counts) != replace(report, **counts)
+    async def _send(self, truth: Truth) -> None:
+        backends = [report for slot, report in truth.reports.items() if self._is_news(truth, slot, report)]
+        routes = {key: revision for key, revision in truth.applied.items() if self._sent_routes.get(key) != revision}
+        if backends or routes:
+            await self._report(backends, routes)
+        told = {report.slot: report for report in backends}
+        self._sent_backends = {
+            slot: told.get(slot) or self._sent_backends.get(slot, report) for slot, report in truth.reports.items()
+        }
+        self._sent_routes = truth.applied
 
-    def _tell(self, event: str, error: Exception) -> None:
-        """Log a failure once, not at every pass."""
-        if (failure := f"{event}: {error}") != self._told_failure:
-            self._told_failure = failure
-            log.warning(event, error=str(error))
+    def _is_news(self, truth: Truth, slot: int, report: BackendReport) -> bool:
+        is_routed = f"slot:{slot}" in truth.routed
+        return planning.is_news(
+            report, self._sent_backends.get(slot), staying=truth.staying[slot], is_routed=is_routed
+        )

@@ -65,12 +65,11 @@ def ready_replicas(backend: Backend, seen: ProxySlot, health: Mapping[UUID, Heal
     A new one waits for its first good probe; one that served already when the edge process started is trusted until it was
     probed. Where none would be left, those that served go on: a doubtful answer is better than none.
     """
-    staying = [server.replica_id for server in backend.servers if not server.is_leaving]
+    staying = staying_replicas(backend)
     if backend.probe is None:
-        return frozenset(staying)
-    trusted = seen.ready.intersection(staying)
-    well = {key for key in staying if (health[key].is_healthy if key in health else key in trusted)}
-    return frozenset(well) or trusted
+        return staying
+    trusted = seen.ready & staying
+    return frozenset(key for key in staying if (health[key].is_healthy if key in health else key in trusted)) or trusted
 
 
 def _holds(seen: ProxySlot, backend: Backend, ready: frozenset[UUID]) -> bool:
@@ -126,7 +125,8 @@ def plan(wanted: EdgeState, seen: ProxyState, health: Mapping[UUID, Health], cap
     steps: list[Step] = []
     if slots := needed_slots(wanted.backends, capacity):
         steps.append(Grow(slots))
-    steps += _cut_off_strangers(routes, owners, seen)
+    strangers = _cut_off_strangers(routes, owners, seen)
+    steps += strangers
     for backend in wanted.backends:
         if not _holds(seen.slots.get(backend.slot, EMPTY), backend, ready[backend.slot]):
             steps.append(PutBackend(backend, ready[backend.slot]))
@@ -139,22 +139,11 @@ def plan(wanted: EdgeState, seen: ProxyState, health: Mapping[UUID, Health], cap
 
 def _cut_off_strangers(routes: Sequence[Route], owners: Mapping[int, UUID], seen: ProxyState) -> list[Step]:
     """Before a slot gets another's replicas, no route of its former owner may lead there any more."""
-    strangers = {
-        instance_id
-        for instance_id, target in seen.targets.items()
-        if target.startswith("slot:") and owners.get(int(target[5:]), instance_id) != instance_id
-    }
-    if not strangers:
+    targets = ((instance_id, target) for instance_id, target in seen.targets.items() if target.startswith("slot:"))
+    if all(owners.get(int(target[5:]), instance_id) == instance_id for instance_id, target in targets):
         return []
-    return [
-        PutRoutes(
-            tuple(
-                replace(route, target=Page.STARTING) if route.service_instance_id in strangers else
-                replace(route, target=_present_target(route.service_instance_id, owners, seen))
-                for route in routes
-            )
-        )
-    ]
+    present = (replace(route, target=_present_target(route.service_instance_id, owners, seen)) for route in routes)
+    return [PutRoutes(tuple(present))]
 
 
 def needed_slots(backends: Sequence[Backend], capacity: int) -> int:
@@ -227,15 +216,40 @@ def applied_routes(wanted: EdgeState, seen: ProxyState) -> dict[UUID, int]:
 
 def is_restless(wanted: EdgeState, seen: ProxyState, health: Mapping[UUID, Health]) -> bool:
     """Whether something is verifying or draining, so that the edge should look again very soon."""
-    routed = {target for target in seen.targets.values()}
-    for backend in wanted.backends:
-        slot = seen.slots.get(backend.slot, EMPTY)
-        staying = {server.replica_id for server in backend.servers if not server.is_leaving}
-        busy = {key for key, count in slot.open_requests.items() if count}
-        if (busy and f"slot:{backend.slot}" not in routed) or busy - staying or slot.servers.keys() - {
-            server.replica_id for server in backend.servers
-        }:
-            return True
-        if backend.probe and any(not (key in health and health[key].is_healthy) for key in staying - slot.ready):
-            return True
-    return any(slot not in {backend.slot for backend in wanted.backends} for slot in seen.slots)
+    owned = {backend.slot for backend in wanted.backends}
+    if any(slot not in owned for slot in seen.slots):
+        return True
+    return any(_is_restless(backend, seen, health) for backend in wanted.backends)
+
+
+def _is_restless(backend: Backend, seen: ProxyState, health: Mapping[UUID, Health]) -> bool:
+    slot = seen.slots.get(backend.slot, EMPTY)
+    staying = staying_replicas(backend)
+    busy = {key for key, count in slot.open_requests.items() if count}
+    if busy and f"slot:{backend.slot}" not in seen.targets.values():
+        return True
+    if busy - staying or slot.servers.keys() - {server.replica_id for server in backend.servers}:
+        return True
+    return backend.probe is not None and any(not _is_well(key, health) for key in staying - slot.ready)
+
+
+def _is_well(replica_id: UUID, health: Mapping[UUID, Health]) -> bool:
+    return replica_id in health and health[replica_id].is_healthy
+
+
+def staying_replicas(backend: Backend) -> frozenset[UUID]:
+    """The backend's replicas that are not leaving."""
+    return frozenset(server.replica_id for server in backend.servers if not server.is_leaving)
+
+
+def is_news(report: BackendReport, sent: BackendReport | None, *, staying: frozenset[UUID], is_routed: bool) -> bool:
+    """Whether a report says something that the last one did not.
+
+    Open requests of replicas that take requests change all the time: they alone are no news.
+    """
+    if sent is None or not is_routed:
+        return report != sent
+    if (report.deployment_id, report.revision, report.health) != (sent.deployment_id, sent.revision, sent.health):
+        return True
+    closing, told = ({k: v for k, v in r.open_by_replica.items() if k not in staying} for r in (report, sent))
+    return closing != told

@@ -9,6 +9,7 @@ from uuid import UUID
 from trackside.kit import events as stream
 from trackside.kit.db import Emptied, Transaction
 from trackside.rooms.networking import errors, events, store
+from trackside.rooms.networking.converge import EdgeKeeper, Parts, Store
 from trackside.rooms.networking.model import (
     Addressing,
     Backend,
@@ -22,6 +23,8 @@ from trackside.rooms.networking.model import (
     Server,
 )
 from trackside.rooms.projects.model import ServiceInstance
+
+__all__ = ["EdgeKeeper", "Parts", "Store"]
 
 PROJECTIONS = store.PROJECTIONS
 """How this room's events are folded; joined by bootstrap."""
@@ -185,3 +188,8 @@ async def edge_state(tx: Transaction, addressing: Addressing) -> EdgeState:
 async def save_reports(tx: Transaction, reports: Sequence[BackendReport], applied: Mapping[UUID, int]) -> None:
     """Store what the edge did and saw; needs a platform transaction."""
     await store.save_reports(tx, reports, applied)
+
+
+async def workspaces(tx: Transaction) -> dict[UUID, UUID]:
+    """The workspace of every service instance that has a route; needs a platform transaction."""
+    return await store.workspaces(tx)

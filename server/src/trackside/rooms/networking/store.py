@@ -357,3 +357,9 @@ async def _save_route_report(tx: Transaction, instance_id: UUID, revision: int) 
     statement = insert(route_reports).values(service_instance_id=instance_id, **values)
     await tx.connection.execute(statement.on_conflict_do_update(index_elements=["service_instance_id"], set_=values))
     return {(workspace_id, instance_id)}
+
+
+async def workspaces(tx: Transaction) -> dict[UUID, UUID]:
+    """The workspace of every service instance that has a route."""
+    rows = await tx.connection.execute(select(routes.c.service_instance_id, routes.c.workspace_id))
+    return {row.service_instance_id: row.workspace_id for row in rows}

@@ -179,6 +179,8 @@ class Collector:
         try:
             while not await self._follow_turn(stream, replica.replica_id):
                 pass
+            # A followed log may end before its last lines came: some engines lose their way when files are rotated.
+            await self.collect_rest(replica.workspace_id, replica.deployment_id, replica.replica_id)
             self._finished[replica.replica_id] = replica.started_at
             await asyncio.sleep(PAUSE)
         except TracksideError:

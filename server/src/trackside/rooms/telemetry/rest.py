@@ -8,6 +8,7 @@ from uuid import UUID
 
 import msgspec
 from litestar import Router, get
+from litestar.openapi import ResponseSpec
 from litestar.params import Parameter
 from litestar.response import Response, Stream
 
@@ -26,7 +27,16 @@ class LineList(msgspec.Struct):
     lines: list[Line]
 
 
-@get("/deployments/{deployment_id:uuid}/logs")
+@get(
+    "/deployments/{deployment_id:uuid}/logs",
+    responses={
+        200: ResponseSpec(
+            LineList,
+            generate_examples=False,
+            description="Lines; with `follow` a stream, one of them per line, blank lines between.",
+        )
+    },
+)
 async def read_logs(  # noqa: PLR0913 — one parameter per query parameter
     tx: Transaction,
     actor: Actor,

@@ -1,7 +1,8 @@
 """Use cases of telemetry: reading and following logs."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -9,6 +10,7 @@ from trackside.kit.db import Transaction
 from trackside.rooms.access.model import Actor, Permission
 from trackside.rooms.deployments import service as deployments
 from trackside.rooms.deployments.model import Deployment
+from trackside.rooms.networking.model import Access
 from trackside.rooms.telemetry.converge import Collector
 from trackside.rooms.telemetry.model import Line, LogKind, Stream
 from trackside.rooms.telemetry.ports import LogStore
@@ -31,7 +33,7 @@ def build_log(store: LogStore, workspace_id: UUID, deployment_id: UUID) -> Calla
     return write
 
 
-__all__ = ["Collector", "build_log", "follow_until", "stream_of"]
+__all__ = ["Collector", "build_log", "follow_until", "keep_accesses", "stream_of"]
 
 QUIET = 2.0
 """Seconds without a line after which a follower is given a sign of life."""
@@ -56,3 +58,22 @@ async def follow_until(
                 yield None
     finally:
         coming.cancel()
+
+
+async def keep_accesses(store: LogStore, entries: Sequence[Access], owners: Mapping[UUID, UUID]) -> None:
+    """Store lines of the access log, each with the service instance it belongs to. `owners`: workspace by service instance."""
+    by_instance: dict[UUID, list[Line]] = {}
+    for entry in entries:
+        if entry.service_instance_id in owners:
+            by_instance.setdefault(entry.service_instance_id, []).append(access_line(entry))
+    for instance_id, lines in by_instance.items():
+        await store.append(Stream(owners[instance_id], LogKind.HTTP, instance_id), lines)
+
+
+def access_line(entry: Access) -> Line:
+    """A request as a log line: a sentence to read, and every field to search."""
+    level = "error" if entry.status >= 500 else "warn" if entry.status >= 400 else "info"
+    apart = ("at", "replica_id")
+    fields = {name: str(value) for name, value in asdict(entry).items() if value is not None and name not in apart}
+    message = f"{entry.method} {entry.path} {entry.status} {entry.total_ms:.0f} ms"
+    return Line(entry.at, message, level, entry.replica_id, fields)

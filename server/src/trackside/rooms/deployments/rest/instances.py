@@ -1,10 +1,12 @@
 """What is done to a service in an environment: deploy, upload, scale, restart, take down, variables."""
 
+from dataclasses import dataclass
 from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
 from litestar import Request, get, patch, post
+from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody, Schema
 from litestar.params import Parameter
 
 from trackside.kit.db import Transaction
@@ -97,7 +99,16 @@ async def read_instance(tx: Transaction, actor: Actor, public: str, instance_id:
     return await shape_instance(tx, actor, public, instance_id)
 
 
-@post("/service-instances/{instance_id:uuid}/uploads", status_code=201)
+@dataclass
+class ArchiveOperation(Operation):
+    """The body is an archive's bytes as they are."""
+
+    def __post_init__(self) -> None:
+        content = {"application/octet-stream": OpenAPIMediaType(schema=Schema(description="An archive."))}
+        self.request_body = RequestBody(content=content, required=True)
+
+
+@post("/service-instances/{instance_id:uuid}/uploads", status_code=201, operation_class=ArchiveOperation)
 async def upload(
     tx: Transaction, actor: Actor, uploads: Uploads, instance_id: UUID, request: Request[Any, Any, Any]
 ) -> UploadShape:
