@@ -1,7 +1,7 @@
 # The manual: `make help`. Everything here is a short name for a command that also works without make.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup demo stop dev test test-all soak bench check lint fix types imports contract docs
+.PHONY: help setup demo stop test test-all bench check lint fix types imports contract docs
 
 # The platform makes networks and mounts, so the machine's commands run as root.
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env)
@@ -25,17 +25,13 @@ demo: setup ## Start the platform and deploy the example project; prints the URL
 stop: ## Stop exactly what was started; the state directory and system packages stay
 	@if [ -x $(BIN)/python ]; then $(SUDO) $(TRACKSIDE) server stop; else echo "Nothing was set up."; fi
 
-dev: setup ## Run the API on in-memory parts: no root, no engine
-	@$(BIN)/python -m trackside dev
+test: setup lint types imports ## Run all tests with all real parts; `make demo` itself first, alone
+	@$(PYTEST) -q server/tests/demo
+	@$(PYTEST) -q -m "not slow" --deselect server/tests/demo $(TESTS)
 
-test: setup check ## Run all tests with all real parts
-	@$(PYTEST) -m "not matrix and not soak" $(wildcard $(TESTS))
-
-test-all: setup check ## Run the complete matrices too; SHARD=i/n takes a part
-	@TRACKSIDE_SHARD="$(SHARD)" $(PYTEST) -m "not soak" $(wildcard $(TESTS))
-
-soak: setup ## Run the long random walk
-	@$(PYTEST) -m soak $(wildcard $(TESTS))
+test-all: setup lint types imports ## Run the slow tests too
+	@$(PYTEST) -q server/tests/demo
+	@$(PYTEST) -q --deselect server/tests/demo $(TESTS)
 
 bench: setup ## Measure the platform's own share of a deployment
 	@$(SUDO) $(BIN)/python -m trackside bench

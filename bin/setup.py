@@ -36,15 +36,15 @@ SYSTEM_CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 DEFAULT_INDEX = "https://pypi.org/simple"
 MEMBERS = ("planner", "server", "cli")
 
-UV_VERSION = "0.13.9"
+UV_VERSION = "0.13.8"
 UV_WHEELS = {
     "x86_64": (
         f"uv-{UV_VERSION}-py3-none-manylinux_2_17_x86_64.manylinux2014_x86_64.whl",
-        "d7f459fe4fd247d830351c75686d3996ace3c6f3f728eb0e85a30b7ada0cef19",
+        "e18a57b8b352eb7c8feb317b9f6f533c8f0ad9673fd6cf34bbe3cf1a9f6a8984",
     ),
     "aarch64": (
         f"uv-{UV_VERSION}-py3-none-manylinux_2_28_aarch64.whl",
-        "ecb6028d79dc96fbeafffe5c8af62a7099487ebc05a701e76714eebcffd06375",
+        "5337c30bb893b4f9ce0ceb921ba2da0d13f649da644f40ad3bef84083bef0203",
     ),
 }
 

@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from trackside_planner import process_arguments
 
 SHELL = ("/bin/sh", "-c")

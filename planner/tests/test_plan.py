@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+
 from trackside_planner import DirectoryTree, MemoryTree, PlanError, PlanSettings, plan_build, render_dockerfile
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -16,7 +17,9 @@ GUNICORN = "gunicorn {} --bind 0.0.0.0:${{PORT:-8080}}"
 PACKAGE = {"name": "x"}
 
 
-@pytest.mark.parametrize("example", sorted(path.name for path in EXAMPLES.iterdir() if not (path / "Dockerfile").exists()))
+@pytest.mark.parametrize(
+    "example", sorted(path.name for path in EXAMPLES.iterdir() if not (path / "Dockerfile").exists())
+)
 def test_the_dockerfile_of_an_example_is_the_golden_one(example: str) -> None:
     text = render_dockerfile(plan_build(DirectoryTree(EXAMPLES / example)))
     golden = GOLDENS / f"{example}.Dockerfile"
@@ -29,7 +32,10 @@ PYTHON = [
     ({"requirements.txt": "fastapi\n", "src/shop/main.py": FASTAPI}, UVICORN.format("shop.main:app")),
     ({"requirements.txt": "flask\ngunicorn\n", "app.py": FLASK}, GUNICORN.format("app:site")),
     (
-        {"requirements.txt": "flask\n", "shop/__init__.py": "from flask import Flask\ndef create_app():\n    return Flask('x')\n"},
+        {
+            "requirements.txt": "flask\n",
+            "shop/__init__.py": "from flask import Flask\ndef create_app():\n    return Flask('x')\n",
+        },
         GUNICORN.format("'shop:create_app()'"),
     ),
     ({"requirements.txt": "x\n", "app.py": "app: FastAPI = FastAPI()\n"}, UVICORN.format("app:app")),
@@ -44,7 +50,10 @@ PYTHON = [
     ({"requirements.txt": "datasette\n", "x.db": ""}, "datasette serve . --host 0.0.0.0 --port ${PORT:-8080}"),
     ({"main.py": "print(1)"}, "python main.py"),
     ({"requirements.txt": "", "server.py": "def broken(:\n"}, "python server.py"),
-    ({"pyproject.toml": "[project]\nname='x'\nversion='1'\ndependencies=['flask']\n", "app.py": FLASK}, GUNICORN.format("app:site")),
+    (
+        {"pyproject.toml": "[project]\nname='x'\nversion='1'\ndependencies=['flask']\n", "app.py": FLASK},
+        GUNICORN.format("app:site"),
+    ),
     ({"requirements.txt": "flask\n", "tests/app.py": FLASK, "run.py": "x=1"}, "python run.py"),
 ]
 
@@ -232,7 +241,9 @@ def test_a_source_change_comes_after_the_dependencies() -> None:
 
 
 def test_a_pipfile_lock_is_read_by_ourselves() -> None:
-    lock = {"default": {"flask": {"version": "==3.0.0", "hashes": ["sha256:abc"], "markers": "python_version >= '3.8'"}}}
+    lock = {
+        "default": {"flask": {"version": "==3.0.0", "hashes": ["sha256:abc"], "markers": "python_version >= '3.8'"}}
+    }
     text = render_dockerfile(plan_build(MemoryTree({"Pipfile.lock": json.dumps(lock), "app.py": FLASK})))
     assert "flask==3.0.0 ; python_version >= " in text
     assert "--hash=sha256:abc" in text

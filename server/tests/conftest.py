@@ -15,6 +15,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
+
 from trackside.bootstrap import know_events
 from trackside.entry.admin import database as admin
 from trackside.host.installation import APP_ROLE, OWNER_ROLE, SUPERUSER_ROLE, make_keys
@@ -58,7 +59,9 @@ def postgres_server() -> Iterator[Server]:
         file = root / "launch.json"
         file.write_text(launch.as_json())
         with (root / "log").open("wb") as log:
-            process = subprocess.Popen([sys.executable, "-m", "trackside.host.launch", str(file)], stdout=log, stderr=log)
+            process = subprocess.Popen(
+                [sys.executable, "-m", "trackside.host.launch", str(file)], stdout=log, stderr=log
+            )
         await postgres.wait_until_ready()
         await postgres.ensure_database()
         return process

@@ -103,7 +103,7 @@ class Draft:
     base_image: str
     stages: tuple[Stage, ...]
     decisions: tuple[Decision, ...]
-    versions: Mapping[str, str] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict[str, str])
     start_command: str | None = None
     start_hint: str = ""
 

@@ -1,6 +1,5 @@
 """The one place that reads settings and joins adapters to ports; each process is put together here."""
 
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +19,7 @@ from trackside.adapters.docker.manifests import DockerOptions
 from trackside.adapters.docker.runtime import DockerRuntime
 from trackside.adapters.git.options import GitOptions
 from trackside.adapters.git.sources import GitSources
+from trackside.adapters.logfiles.writer import LogOptions
 from trackside.adapters.logfiles.store import FileLogStore
 from trackside.adapters.logfiles.turns import FileTurns
 from trackside.adapters.objects.folder import UploadFolder
@@ -31,7 +31,7 @@ from trackside.adapters.proxy.options import HAProxyOptions
 from trackside.adapters.proxy.runtime import RuntimeSocket
 from trackside.adapters.resolver.resolver import DnsResolver, ResolverOptions
 from trackside.adapters.resolver.upstream import Nameservers
-from trackside.config import Settings, state_directory
+from trackside.config import Settings, adopted, given, state_directory
 from trackside.entry.admin import database
 from trackside.entry.admin import replay as replaying
 from trackside.entry.admin.replay import Replayed
@@ -40,7 +40,7 @@ from trackside.entry.rest.app import RestParts, create_app
 from trackside.entry.worker import builder, deployer
 from trackside.entry.worker.nudges import Nudges
 from trackside.host.files import write_json
-from trackside.host.installation import layout_of, open_installation, read_installation
+from trackside.host.installation import layout_of, open_installation, read_installation, save_settings
 from trackside.host.machine import Machine, MachineOptions
 from trackside.kit import events
 from trackside.kit.clock import SystemClock
@@ -101,7 +101,8 @@ class House:
         return DockerRuntime(settings.engine_url, settings.installation, options)
 
     def log_store(self) -> LogStore:
-        return FileLogStore(self.settings.home / "logs" / "apps")
+        options = LogOptions(stream_bytes=self.settings.log_bytes, keep_days=self.settings.log_days)
+        return FileLogStore(self.settings.home / "logs" / "apps", options)
 
     def collector(self, runtime: Runtime, store: LogStore) -> telemetry.Collector:
         return telemetry.Collector(runtime, store, FileTurns(self.settings.home / "logs" / "turns"))
@@ -205,10 +206,11 @@ def settings() -> Settings:
 
 async def open_machine() -> Machine:
     """The machine's parts for this state directory, which is made at the first call."""
-    environment = dict(os.environ)
+    environment = given()
     installation = await open_installation(state_directory(), environment)
+    layout = layout_of(installation, state_directory())
+    save_settings(layout, adopted(environment))
     found = settings()
-    layout = layout_of(installation, found.home)
     write_json(found.home / "cli.json", {"api_url": found.api_url})
     return Machine(layout, installation, machine_options(found), environment)
 
@@ -219,7 +221,7 @@ def present_machine() -> Machine | None:
     if installation is None:
         return None
     found = settings()
-    return Machine(layout_of(installation, found.home), installation, machine_options(found), dict(os.environ))
+    return Machine(layout_of(installation, found.home), installation, machine_options(found), given())
 
 
 def machine_options(found: Settings) -> MachineOptions:

@@ -5,6 +5,7 @@ A value comes from the environment (`TRACKSIDE_<NAME>`), else from `settings.jso
 """
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import Field
@@ -19,6 +20,27 @@ from pydantic_settings import (
 def state_directory() -> Path:
     """The state directory: `TRACKSIDE_HOME`, else `.trackside` in the present directory."""
     return Path(os.environ.get("TRACKSIDE_HOME", ".trackside")).resolve()
+
+
+CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT", "NODE_EXTRA_CA_CERTS")
+MIRROR_VARIABLES = {
+    "pip_index_url": ("PIP_INDEX_URL", "UV_DEFAULT_INDEX"),
+    "npm_registry": ("NPM_CONFIG_REGISTRY", "npm_config_registry"),
+    "go_proxy": ("GOPROXY",),
+}
+
+
+def adopted(environment: Mapping[str, str]) -> dict[str, str]:
+    """Settings for company networks that the machine's own variables tell, as pip, npm and others read them."""
+    found = {"ca_bundle": next((environment[name] for name in CA_VARIABLES if environment.get(name)), "")}
+    for setting, names in MIRROR_VARIABLES.items():
+        found[setting] = next((environment[name] for name in names if environment.get(name)), "")
+    return {name: value for name, value in found.items() if value}
+
+
+def given() -> dict[str, str]:
+    """The environment of the command that was typed; the one place where it is read."""
+    return dict(os.environ)
 
 
 class Settings(BaseSettings):

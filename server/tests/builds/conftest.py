@@ -10,6 +10,7 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
+
 from builds.engines import PROGRAM, BuildNetwork, ControlGroup, TestEngine
 from trackside.adapters.buildkit.builder import BuildKitBuilder
 from trackside.adapters.buildkit.options import BaseImages, BuildKitOptions, CompanyNetwork

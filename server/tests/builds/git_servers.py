@@ -164,7 +164,9 @@ class _Handler(BaseHTTPRequestHandler):
             "GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
             "REMOTE_ADDR": "127.0.0.1",
         }
-        finished = subprocess.run(["git", "http-backend"], env=environment, input=self.body, capture_output=True, check=False)
+        finished = subprocess.run(
+            ["git", "http-backend"], env=environment, input=self.body, capture_output=True, check=False
+        )
         head, _, body = finished.stdout.partition(b"\r\n\r\n")
         headers = dict(line.decode().split(": ", 1) for line in head.split(b"\r\n") if line)
         self.reply(int(headers.pop("Status", "200").split()[0]), body, headers)
@@ -180,7 +182,9 @@ class GitSshServer:
     def __enter__(self) -> "GitSshServer":
         self.directory.mkdir()
         for name in ("host", "client", "other"):
-            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.directory / name)], check=True)
+            subprocess.run(
+                ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.directory / name)], check=True
+            )
         shutil.copy(self.directory / "client.pub", self.directory / "authorized")
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))

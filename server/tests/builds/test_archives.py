@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import zstandard
+
 from trackside.adapters.archives.limits import ArchiveLimits
 from trackside.adapters.archives.unpack import unpack_archive
 from trackside.rooms.builds.errors import ArchiveRefused
@@ -61,7 +62,9 @@ def unpack(tmp_path: Path) -> Callable[..., Path]:
 GOOD = a_tar(file("a.txt", b"one"), file("sub/b.sh", b"two"), link("sub/c", "../a.txt"), hard("d", "a.txt"))
 
 
-@pytest.mark.parametrize("pack", [lambda x: x, lambda x: gz(x), lambda x: zstandard.compress(x)], ids=["tar", "gz", "zst"])
+@pytest.mark.parametrize(
+    "pack", [lambda x: x, lambda x: gz(x), lambda x: zstandard.compress(x)], ids=["tar", "gz", "zst"]
+)
 def test_every_packing_is_unpacked(unpack: Callable[..., Path], pack: Callable[[bytes], bytes]) -> None:
     into = unpack(pack(GOOD))
     assert (into / "a.txt").read_bytes() == (into / "sub/c").read_bytes() == (into / "d").read_bytes() == b"one"
@@ -97,7 +100,7 @@ HOSTILE = {
     "link out": [link("evil", "../x")],
     "link deep out": [file("a/b/x"), link("a/b/evil", "../../../x")],
     "through a link": [file("a/x"), link("l", "a"), file("l/evil")],
-    "through a link out": [link("evil", "..") , file("evil/y")],
+    "through a link out": [link("evil", ".."), file("evil/y")],
     "by way of another link": [file("p/q/r/x"), link("p/q/r/l", "../../.."), link("p/q/r/evil", "l/../x")],
     "link made before its way": [link("evil", "a/../../x"), file("a/x")],
     "circle": [link("evil", "evil2"), link("evil2", "evil")],
@@ -148,7 +151,10 @@ def test_a_bomb_is_refused_by_its_ratio(unpack: Callable[..., Path], pack: Calla
         unpack(bomb, free_bytes=1 << 20)
 
 
-@pytest.mark.parametrize("content", [b"", b"x", b"\x1f\x8b\x08", b"PK\x03\x04garbage", b"\x28\xb5\x2f\xfd!", GOOD[:700], gz(GOOD)[:60], bytes(511)])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"x", b"\x1f\x8b\x08", b"PK\x03\x04garbage", b"\x28\xb5\x2f\xfd!", GOOD[:700], gz(GOOD)[:60], bytes(511)],
+)
 def test_what_is_no_archive_is_refused(unpack: Callable[..., Path], content: bytes) -> None:
     with pytest.raises(ArchiveRefused, match=r"can't be read|packed in a way"):
         unpack(content)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from builds.engines import TestEngine
 from contracts.builder import START, Lines, MakeOrder
 from trackside.adapters.buildkit.builder import BuildKitBuilder
@@ -44,7 +45,7 @@ async def test_a_bootstrapped_image_has_nothing_of_this_machine(
     docker_builder: BuildKitBuilder, order: MakeOrder
 ) -> None:
     dockerfile = (
-        f"{START}RUN test ! -e /etc/apt/apt.conf.d/99mmdebstrap && test -z \"$(find /usr/share/man -type f)\"\n"
+        f'{START}RUN test ! -e /etc/apt/apt.conf.d/99mmdebstrap && test -z "$(find /usr/share/man -type f)"\n'
         "RUN grep -q '^deb http://deb.debian.org/debian bookworm main' /etc/apt/sources.list\n"
         "RUN id -u nobody && test -d /usr/share/zoneinfo\n"
     )

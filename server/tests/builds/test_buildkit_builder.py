@@ -14,6 +14,7 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
+
 from builds.conftest import CA_BUNDLE
 from contracts.builder import START, BuilderContract, Lines, MakeOrder
 from trackside.adapters.buildkit.builder import BuildKitBuilder
@@ -118,7 +119,7 @@ async def test_nothing_of_a_company_network_stays_in_an_image(options: BuildKitO
     network = CompanyNetwork(ca_bundle=CA_BUNDLE, pip_index_url=mirror, npm_registry=mirror, go_proxy=mirror)
     builder = BuildKitBuilder(replace(options, network=network))
     dockerfile = (
-        f"{START}RUN test -f \"$SSL_CERT_FILE\" && test \"$PIP_INDEX_URL\" = {mirror} && echo {key} > /made\n"
+        f'{START}RUN test -f "$SSL_CERT_FILE" && test "$PIP_INDEX_URL" = {mirror} && echo {key} > /made\n'
         'RUN ["/bin/sh", "-c", "test -n \\"$npm_config_registry\\" && echo shell > /made-by-exec"]\n'
         'RUN ["/usr/bin/env"]\n'
         "USER 1000:1000\nRUN test -r $PIP_CERT\n"
@@ -133,11 +134,29 @@ async def test_nothing_of_a_company_network_stays_in_an_image(options: BuildKitO
     assert not any(b"mirror-of-the-company" in body for body in files.values())
 
 
+async def test_a_mirror_of_packages_is_used_and_leaves_no_trace(options: BuildKitOptions, order: MakeOrder) -> None:
+    """The mirror is Debian's own address written in capitals, by which it can be told from the image's own sources."""
+    network = CompanyNetwork(ca_bundle=CA_BUNDLE, apt_mirror="http://DEB.Debian.ORG/debian")
+    builder = BuildKitBuilder(replace(options, network=network))
+    log = Lines()
+    dockerfile = f"{START}RUN apt-get update && echo {uuid4()}\nRUN apt-get install -y --no-install-recommends hello\n"
+    image_id = await builder.build(order(dockerfile), log)
+    await builder.close()
+    files, config = await layers_and_config(options.build_engine_url, image_id)
+    assert "DEB.Debian.ORG" in log.text
+    assert not [name for name, body in files.items() if b"DEB.Debian.ORG" in body or "DEB.Debian.ORG" in name]
+    assert "DEB.Debian.ORG" not in config
+    assert any(name.endswith("usr/bin/hello") for name in files)
+
+
 async def test_variables_reach_a_planned_build_byte_for_byte_and_leave_no_trace(
     docker_builder: BuildKitBuilder, order: MakeOrder, options: BuildKitOptions
 ) -> None:
     secret = f"top secret\nsecond 'line' \"$HOME\" `id` \\ {uuid4()}\n"
-    tree = {"Procfile": "web: sleep 1", "check.sh": 'test "$(printenv TOKEN | sha256sum)" = "$(sha256sum < expected)"\n'}
+    tree = {
+        "Procfile": "web: sleep 1",
+        "check.sh": 'test "$(printenv TOKEN | sha256sum)" = "$(sha256sum < expected)"\n',
+    }
     wanted = order("", tree | {"expected": "", "index.txt": "x"}, is_planned=True, variables={"TOKEN": secret})
     # printenv ends its output with one more newline.
     (wanted.tree / "expected").write_text(secret + "\n")
@@ -157,7 +176,10 @@ async def test_a_changed_variable_runs_the_build_command_again(
     for color in ("reddish", "blueish", "reddish"):
         log = Lines()
         await docker_builder.build(
-            replace(wanted, dockerfile=planned.dockerfile, variables={"COLOR": f"{color[:4]}-{wanted.build_id.hex[:3]}"}), log
+            replace(
+                wanted, dockerfile=planned.dockerfile, variables={"COLOR": f"{color[:4]}-{wanted.build_id.hex[:3]}"}
+            ),
+            log,
         )
         if color == "blueish":
             assert "color is" in log.text
@@ -167,7 +189,7 @@ async def test_a_changed_variable_runs_the_build_command_again(
 async def test_a_dockerfile_gets_the_arguments_it_declares_and_secrets_it_mounts(
     docker_builder: BuildKitBuilder, order: MakeOrder, options: BuildKitOptions
 ) -> None:
-    value = f"it's \"quoted\" $HOME {uuid4()}"
+    value = f'it\'s "quoted" $HOME {uuid4()}'
     dockerfile = (
         f"{START}ARG COLOR\nARG PATHS=default\nARG HOME\n"
         'RUN --mount=type=secret,id=TOKEN,target=/dev/token test "$COLOR" = "$(cat /dev/token)" && echo -n "$PATHS" > /paths\n'
@@ -193,7 +215,7 @@ async def test_tenants_do_not_share_cache_mounts(docker_builder: BuildKitBuilder
         await docker_builder.build(mine, Lines())
         again = order(f"{START}RUN {trick} test -e /cache/mine{number} # again\n", workspace_id=UUID(int=7))
         await docker_builder.build(again, Lines())
-        other = order(f"{START}RUN {trick} test -z \"$(ls /cache)\" # other\n", workspace_id=UUID(int=8))
+        other = order(f'{START}RUN {trick} test -z "$(ls /cache)" # other\n', workspace_id=UUID(int=8))
         await docker_builder.build(other, Lines())
 
 
@@ -206,7 +228,9 @@ async def test_ignored_files_do_not_reach_the_build(docker_builder: BuildKitBuil
 async def test_a_link_out_of_the_tree_brings_nothing_of_the_machine(
     docker_builder: BuildKitBuilder, order: MakeOrder
 ) -> None:
-    wanted = order(f"{START}COPY . /app/\nRUN test ! -s /app/passwd || grep -q root:x /app/passwd\nRUN test -L /app/passwd\n")
+    wanted = order(
+        f"{START}COPY . /app/\nRUN test ! -s /app/passwd || grep -q root:x /app/passwd\nRUN test -L /app/passwd\n"
+    )
     (wanted.tree / "passwd").symlink_to("/etc/passwd")
     await docker_builder.build(wanted, Lines())
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 import pytest
+
 from builds.engines import TestEngine
 from contracts.builder import START, Lines
 from contracts.images import ImagesContract, quiet

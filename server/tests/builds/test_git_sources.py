@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from builds.git_servers import GitHttpServer, GitSshServer, WorkRepository, _Handler, git, processes_with
 from contracts.sources import SourcesContract, quiet, tree_of
 from trackside.adapters.archives.limits import ArchiveLimits
@@ -139,14 +140,14 @@ async def test_a_redirect_is_not_followed(sources: GitSources, root: Path, http:
         assert elsewhere.requests == []
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "169.254.169.254", "10.0.0.1", "[::ffff:127.0.0.1]"])
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "localhost", "[::1]", "169.254.169.254", "10.0.0.1", "[::ffff:127.0.0.1]"]
+)
 async def test_private_addresses_are_refused_unless_allowed(options: GitOptions, into: Path, host: str) -> None:
     sources = GitSources(replace(options, allow_private=False))
     for url in (f"https://{host}/app.git", f"ssh://git@{host}/app.git", f"http://{host}:8080/app.git"):
         with pytest.raises(SourceRefused, match="private network"):
-            await sources.fetch_git(
-                GitSource(url), GitCredentials(private_key="x", known_host="y"), into, quiet
-            )
+            await sources.fetch_git(GitSource(url), GitCredentials(private_key="x", known_host="y"), into, quiet)
 
 
 async def test_an_unknown_host_is_named(sources: GitSources, into: Path) -> None:
@@ -207,10 +208,10 @@ async def test_submodules_come_along_with_their_own(sources: GitSources, root: P
     assert not list(into.rglob(".git"))
 
 
-@pytest.mark.parametrize("url", ["ext::sh -c 'touch /tmp/pwned'", "/etc", "http://169.254.169.254/x", "-u./evil", "file:///etc"])
-async def test_a_submodule_with_a_hostile_url_is_refused(
-    options: GitOptions, root: Path, into: Path, url: str
-) -> None:
+@pytest.mark.parametrize(
+    "url", ["ext::sh -c 'touch /tmp/pwned'", "/etc", "http://169.254.169.254/x", "-u./evil", "file:///etc"]
+)
+async def test_a_submodule_with_a_hostile_url_is_refused(options: GitOptions, root: Path, into: Path, url: str) -> None:
     inner, outer = WorkRepository(root / "inner.git"), WorkRepository(root / "outer.git")
     inner.commit({"i.txt": "inner"})
     git(outer.work, "submodule", "add", "--quiet", str(inner.directory), "inner")
@@ -229,7 +230,9 @@ async def test_the_token_is_not_shown_to_another_host(
     inner.commit({"i.txt": "inner"})
     with GitHttpServer(root) as elsewhere:
         git(outer.work, "submodule", "add", "--quiet", str(inner.directory), "inner")
-        (outer.work / ".gitmodules").write_text(f'[submodule "inner"]\n\tpath = inner\n\turl = {elsewhere.url}/inner.git\n')
+        (outer.work / ".gitmodules").write_text(
+            f'[submodule "inner"]\n\tpath = inner\n\turl = {elsewhere.url}/inner.git\n'
+        )
         outer.commit_tree()
         await sources.fetch_git(GitSource(f"{http.url}/outer.git"), GitCredentials(token=TOKEN), into, quiet)
         assert elsewhere.requests
@@ -304,10 +307,12 @@ class TestLargeFiles:
     @pytest.fixture
     def pointed(self, repository: WorkRepository, digest: str) -> WorkRepository:
         pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{digest}\nsize {len(self.CONTENT)}\n"
-        repository.commit({".gitattributes": "*.bin filter=lfs diff=lfs merge=lfs -text\n", "model.bin": pointer, "p.txt": pointer})
+        repository.commit(
+            {".gitattributes": "*.bin filter=lfs diff=lfs merge=lfs -text\n", "model.bin": pointer, "p.txt": pointer}
+        )
         return repository
 
-    def serve(self, digest: str, content: bytes, href: str | None = None):  # noqa: ANN201 — an `Answer`
+    def serve(self, digest: str, content: bytes, href: str | None = None):
         def answer(request: _Handler) -> bool:
             if request.path.endswith("/info/lfs/objects/batch"):
                 where = href or f"http://{request.headers['Host']}/storage/{digest}"
@@ -353,9 +358,7 @@ class TestLargeFiles:
         with pytest.raises(SourceRefused):
             await sources.fetch_git(GitSource(f"{http.url}/app.git"), GitCredentials(token=TOKEN), into, quiet)
 
-    async def test_one_that_nobody_has_is_named(
-        self, sources: GitSources, pointed: WorkRepository, into: Path
-    ) -> None:
+    async def test_one_that_nobody_has_is_named(self, sources: GitSources, pointed: WorkRepository, into: Path) -> None:
         shutil.rmtree(pointed.directory / "lfs", ignore_errors=True)
         with pytest.raises(SourceUnreachable, match=r"model\.bin"):
             await sources.fetch_git(GitSource(pointed.url), GitCredentials(), into, quiet)

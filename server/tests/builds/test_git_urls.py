@@ -1,6 +1,7 @@
 """Which URLs and references are taken, and what they mean."""
 
 import pytest
+
 from trackside.adapters.git.references import Wanted, choose, read_listing
 from trackside.adapters.git.urls import (
     RepositoryUrl,
@@ -139,14 +140,40 @@ def test_only_addresses_of_the_public_internet_are_public(address: str, public: 
     assert is_public(address) is public
 
 
-@pytest.mark.parametrize("text", ["main", "v1.0", "feature/login", "a" * 40, "refs/heads/main", "release-1.x", "fix#12", "a@b"])
+@pytest.mark.parametrize(
+    "text", ["main", "v1.0", "feature/login", "a" * 40, "refs/heads/main", "release-1.x", "fix#12", "a@b"]
+)
 def test_proper_references_are_taken(text: str) -> None:
     assert check_reference(text) == text
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "-x", "--upload-pack=id", "a..b", "a b", "a~1", "a^", "a:b", "a?", "a*", "a[", "a\\b", "@{-1}", "a.lock", "a/", "/a", "a//b", "a\n", "a.", ".a/..", "x" * 300, "a;id", "$(id)"],
+    [
+        "",
+        "-x",
+        "--upload-pack=id",
+        "a..b",
+        "a b",
+        "a~1",
+        "a^",
+        "a:b",
+        "a?",
+        "a*",
+        "a[",
+        "a\\b",
+        "@{-1}",
+        "a.lock",
+        "a/",
+        "/a",
+        "a//b",
+        "a\n",
+        "a.",
+        ".a/..",
+        "x" * 300,
+        "a;id",
+        "$(id)",
+    ],
 )
 def test_other_references_are_refused(text: str) -> None:
     with pytest.raises(SourceRefused):
@@ -176,7 +203,9 @@ def test_a_submodules_url_is_judged_like_any_other(text: str) -> None:
 
 
 A, B = "a" * 40, "ab" + "c" * 38
-LISTING = read_listing(f"ref: refs/heads/trunk\tHEAD\n{A}\tHEAD\n{A}\trefs/heads/trunk\n{B}\trefs/heads/v1\n{A}\trefs/tags/v1\n")
+LISTING = read_listing(
+    f"ref: refs/heads/trunk\tHEAD\n{A}\tHEAD\n{A}\trefs/heads/trunk\n{B}\trefs/heads/v1\n{A}\trefs/tags/v1\n"
+)
 
 
 @pytest.mark.parametrize(

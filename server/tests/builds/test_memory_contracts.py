@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import pytest
+
 from contracts.builder import BuilderContract
 from contracts.images import ImagesContract
 from contracts.sources import SourcesContract

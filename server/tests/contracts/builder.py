@@ -5,6 +5,7 @@ from collections.abc import Callable
 from uuid import uuid4
 
 import pytest
+
 from trackside.rooms.builds.errors import BuildCancelled, BuildFailed
 from trackside.rooms.builds.model import BuildOrder
 from trackside.rooms.builds.ports import Builder
@@ -55,7 +56,7 @@ class BuilderContract:
             await builder.publish("sha256:" + "0" * 64, {}, Lines())
 
     async def test_a_failing_step_is_named_with_its_exit_code(self, builder: Builder, order: MakeOrder) -> None:
-        with pytest.raises(BuildFailed, match="RUN exit 3.*exit code 3") as caught:
+        with pytest.raises(BuildFailed, match=r"RUN exit 3.*exit code 3") as caught:
             await builder.build(order(f"{START}RUN exit 3\n"), Lines())
         assert caught.value.limit is None
 

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from typing import Protocol
 
 import pytest
+
 from trackside.rooms.builds.errors import ImageUnavailable
 from trackside.rooms.builds.model import Image
 from trackside.rooms.builds.ports import Images

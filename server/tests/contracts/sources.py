@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
+
 from trackside.rooms.builds.errors import ArchiveRefused, SourceRefused, SourceUnreachable
 from trackside.rooms.builds.model import GitCredentials, GitSource
 from trackside.rooms.builds.ports import Sources
@@ -66,9 +67,7 @@ class SourcesContract:
     ) -> None:
         sha = repository.commit({"a.txt": "old"})
         repository.commit({"a.txt": "new"})
-        commit = await sources.fetch_git(
-            GitSource(repository.url, sha[:length]), repository.credentials, into, quiet
-        )
+        commit = await sources.fetch_git(GitSource(repository.url, sha[:length]), repository.credentials, into, quiet)
         assert (commit.sha, tree_of(into)) == (sha, {"a.txt": "old"})
 
     async def test_a_branch_and_a_tag_are_fetched_by_name(
@@ -84,14 +83,10 @@ class SourcesContract:
             await sources.fetch_git(GitSource(repository.url, reference), repository.credentials, into, quiet)
             assert tree_of(into) == {"a.txt": text}
 
-    async def test_a_missing_reference_is_named(
-        self, sources: Sources, repository: Repository, into: Path
-    ) -> None:
+    async def test_a_missing_reference_is_named(self, sources: Sources, repository: Repository, into: Path) -> None:
         repository.commit({"a.txt": "one"})
         with pytest.raises(SourceUnreachable, match="no-such-branch"):
-            await sources.fetch_git(
-                GitSource(repository.url, "no-such-branch"), repository.credentials, into, quiet
-            )
+            await sources.fetch_git(GitSource(repository.url, "no-such-branch"), repository.credentials, into, quiet)
 
     @pytest.mark.parametrize("directory", ["missing", "../outside", "a.txt", "sub/../../x"])
     async def test_a_directory_that_is_none_is_refused(
@@ -99,9 +94,7 @@ class SourcesContract:
     ) -> None:
         repository.commit({"a.txt": "one", "sub/b.txt": "two"})
         with pytest.raises(SourceRefused):
-            await sources.fetch_git(
-                GitSource(repository.url, directory=directory), repository.credentials, into, quiet
-            )
+            await sources.fetch_git(GitSource(repository.url, directory=directory), repository.credentials, into, quiet)
 
     async def test_nothing_of_git_is_left_in_the_tree(
         self, sources: Sources, repository: Repository, into: Path
@@ -110,7 +103,9 @@ class SourcesContract:
         await sources.fetch_git(GitSource(repository.url, directory="/"), repository.credentials, into, quiet)
         assert not (into / ".git").exists()
 
-    @pytest.mark.parametrize("url", ["ext::sh -c id", "file:///etc", "/etc", "ftp://example.org/x", "-oProxyCommand=id"])
+    @pytest.mark.parametrize(
+        "url", ["ext::sh -c id", "file:///etc", "/etc", "ftp://example.org/x", "-oProxyCommand=id"]
+    )
     async def test_a_url_of_another_kind_is_refused(self, sources: Sources, into: Path, url: str) -> None:
         with pytest.raises(SourceRefused):
             await sources.fetch_git(GitSource(url), GitCredentials(), into, quiet)
@@ -119,9 +114,7 @@ class SourcesContract:
         await sources.unpack(an_archive(tmp_path, {"a.txt": "one", "sub/b.txt": "two"}), into)
         assert tree_of(into) == {"a.txt": "one", "sub/b.txt": "two"}
 
-    async def test_an_upload_that_escapes_is_refused(
-        self, sources: Sources, into: Path, tmp_path: Path
-    ) -> None:
+    async def test_an_upload_that_escapes_is_refused(self, sources: Sources, into: Path, tmp_path: Path) -> None:
         with pytest.raises(ArchiveRefused, match="evil"):
             await sources.unpack(an_archive(tmp_path, {"../evil.txt": "x"}), into)
         assert not (tmp_path / "evil.txt").exists()

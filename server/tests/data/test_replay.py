@@ -4,14 +4,14 @@ import contextlib
 import random
 
 import pytest
+from sqlalchemy import text
+
 from conftest import Platform, another_workspace
 from data.life import Life
-from sqlalchemy import text
 from trackside.bootstrap import READ_MODELS
 from trackside.entry.admin.replay import replay
 from trackside.kit.db import schema_of
 from trackside.kit.errors import TracksideError
-
 
 
 @pytest.mark.parametrize("seed", range(8))

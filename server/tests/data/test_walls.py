@@ -2,8 +2,9 @@
 
 import psycopg
 import pytest
-from conftest import Platform, another_workspace
 from sqlalchemy import text
+
+from conftest import Platform, another_workspace
 from trackside.kit import events
 from trackside.kit.db import schema_of
 from trackside.rooms.projects import service as projects
@@ -21,7 +22,9 @@ async def test_the_application_role_cannot_change_or_delete_an_event(platform: P
                     await tx.connection.execute(text(sql))
 
 
-async def test_a_transaction_of_one_workspace_sees_nothing_of_another_even_by_its_schema_name(platform: Platform) -> None:
+async def test_a_transaction_of_one_workspace_sees_nothing_of_another_even_by_its_schema_name(
+    platform: Platform,
+) -> None:
     other = await another_workspace(platform, "other")
     async with platform.database.transaction(platform.workspace_id) as tx:
         await projects.create_project(tx, platform.actor, "shop")
@@ -67,5 +70,7 @@ async def test_no_value_of_a_variable_is_in_any_event_or_config(platform: Platfo
         assert service.name == "web"
     async with platform.owner.transaction(platform.workspace_id) as tx:
         for table in ("events", "config_versions", "secret_versions"):
-            rows = await tx.connection.execute(text(f"SELECT t::text FROM {schema_of(platform.workspace_id)}.{table} t"))
+            rows = await tx.connection.execute(
+                text(f"SELECT t::text FROM {schema_of(platform.workspace_id)}.{table} t")
+            )
             assert not [row for row in rows if "correct horse" in row[0]]

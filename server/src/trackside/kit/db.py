@@ -24,6 +24,7 @@ TENANT = "tenant"
 platform_metadata = MetaData(schema="platform")
 tenant_metadata = MetaData(schema=TENANT)
 
+
 @dataclass(frozen=True)
 class Emptied:
     """A room's read models: shared ones in `platform`, and those of each workspace's schema; children before parents."""

@@ -6,9 +6,10 @@ from datetime import timedelta
 from uuid import UUID
 
 import pytest
+
+from rooms.deployments.world import App, World
 from trackside.rooms.deployments import model as m
 from trackside.rooms.networking.model import Page
-from rooms.deployments.world import App, World
 
 S = m.Status
 
@@ -156,7 +157,8 @@ def test_a_worker_without_a_port_succeeds_without_a_route() -> None:
     new = world.add(S.DEPLOYING, App(port=None))
     world.settle()
     assert world.deployments[new].status is S.SUCCESS
-    assert not world.backends and world.routed is None
+    assert not world.backends
+    assert world.routed is None
 
 
 def test_a_worker_replaces_a_worker() -> None:
@@ -256,7 +258,8 @@ def test_taking_down_shows_the_page_before_anything_stops() -> None:
     world.settle()
     assert world.deployments[identity].status is S.REMOVED
     assert world.page is Page.STOPPED
-    assert not world.seen and not world.backends
+    assert not world.seen
+    assert not world.backends
     assert kinds(world).index("ShowPage") < kinds(world).index("TerminateReplica")
 
 
@@ -299,9 +302,7 @@ def test_from_every_state_the_new_version_comes_to_serve_alone(
     old_status: S | None, old_seen: m.SeenState | None, new_seen: m.SeenState | None
 ) -> None:
     """Every combination of the old one's status, what is seen of both, the wanted route, its confirmation, and progress."""
-    for routed, confirmed, steps, backend in itertools.product(
-        ["nobody", "old"], [True, False], STEPS, [True, False]
-    ):
+    for routed, confirmed, steps, backend in itertools.product(["nobody", "old"], [True, False], STEPS, [True, False]):
         world = World()
         old = served(world) if old_status else None
         if old:

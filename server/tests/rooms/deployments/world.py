@@ -44,6 +44,7 @@ class World:
     routed: UUID | None = None
     page: Page | None = None
     confirmed: UUID | Page | None = None
+    confirmed_at: datetime = START
     now: datetime = START
     history: list[m.Action] = field(default_factory=list)
     next_id: int = 1000
@@ -87,7 +88,8 @@ class World:
         shown = [v for v in views if v.deployment.status not in m.ENDED or v.replicas or v.backend]
         wanted = self.routed or self.page
         strays = tuple(sorted(self.seen.keys() - self.replicas.keys()))
-        return m.Snapshot(self.now, tuple(shown), self.routed, self.page, self.confirmed == wanted, strays)
+        confirmed_at = self.confirmed_at if self.confirmed == wanted else None
+        return m.Snapshot(self.now, tuple(shown), self.routed, self.page, confirmed_at, strays)
 
     def view(self, deployment: m.Deployment) -> m.DeploymentView:
         report, at = self.reports.get(deployment.id, (None, None))
@@ -136,7 +138,8 @@ class World:
             self.seen[identity] = self._live(identity, seen)
         for deployment_id, backend in self.backends.items():
             self._report(deployment_id, backend)
-        self.confirmed = self.routed or self.page
+        if self.confirmed != (self.routed or self.page):
+            self.confirmed, self.confirmed_at = self.routed or self.page, self.now
 
     def _live(self, identity: UUID, seen: m.SeenReplica) -> m.SeenReplica:
         app = self.apps[seen.deployment_id]
@@ -235,9 +238,7 @@ class World:
     def do_end_step(self, action: m.EndStep) -> None:
         begun = self.deployments[action.deployment_id].step(action.step)
         started = begun.started_at if begun else self.now
-        self._set_step(
-            action.deployment_id, m.Step(action.step, started, self.now, action.error, action.is_skipped)
-        )
+        self._set_step(action.deployment_id, m.Step(action.step, started, self.now, action.error, action.is_skipped))
 
     def _set_step(self, deployment_id: UUID, step: m.Step) -> None:
         deployment = self.deployments[deployment_id]

@@ -5,7 +5,7 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
@@ -35,7 +35,15 @@ def unpack_archive(archive: Path, into: Path, limits: ArchiveLimits) -> None:
             else:
                 with _tar_stream(file, start) as stream:
                     _unpack_tar(stream, writer, meter, limits)
-        except (tarfile.TarError, zipfile.BadZipFile, zstandard.ZstdError, zlib.error, gzip.BadGzipFile, EOFError, UnicodeError) as error:
+        except (
+            tarfile.TarError,
+            zipfile.BadZipFile,
+            zstandard.ZstdError,
+            zlib.error,
+            gzip.BadGzipFile,
+            EOFError,
+            UnicodeError,
+        ) as error:
             raise ArchiveRefused(f"The archive can't be read: {error}.") from error
         except (NotImplementedError, RuntimeError) as error:
             raise ArchiveRefused(f"The archive is packed in a way that is not supported: {error}.") from error
@@ -43,7 +51,7 @@ def unpack_archive(archive: Path, into: Path, limits: ArchiveLimits) -> None:
 
 
 @contextmanager
-def _tar_stream(file: IO[bytes], start: bytes) -> Iterator[tarfile.TarFile]:
+def _tar_stream(file: IO[bytes], start: bytes) -> Generator[tarfile.TarFile]:
     if start == _ZSTD:
         reader = zstandard.ZstdDecompressor(max_window_size=_LARGEST_WINDOW).stream_reader(
             file, read_across_frames=True

@@ -5,13 +5,11 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
-
-from trackside_planner import DirectoryTree
 
 from trackside.adapters.buildkit import process
 from trackside.adapters.buildkit.base_images import BaseImageStore
@@ -25,6 +23,7 @@ from trackside.adapters.docker.connection import LazyEngine
 from trackside.rooms.builds.errors import BuildCancelled, BuildFailed
 from trackside.rooms.builds.model import BuildOrder, Image, Limit
 from trackside.rooms.builds.ports import BuildLog
+from trackside_planner import DirectoryTree
 
 
 @dataclass(eq=False)
@@ -134,7 +133,7 @@ class BuildKitBuilder:
         )
 
     @asynccontextmanager
-    async def _files(self, prepared: PreparedBuild) -> AsyncIterator[BuildFiles]:
+    async def _files(self, prepared: PreparedBuild) -> AsyncGenerator[BuildFiles]:
         """The build's private directory, gone when the block is left."""
         parent = self._options.directory / "running"
         parent.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -8,14 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from trackside_planner import EXCLUDED, VARIABLES_DIGEST, VARIABLES_SECRET
-
 from trackside.adapters.buildkit.debian import debian_suite
 from trackside.adapters.buildkit.instructions import declared_arguments, external_images
 from trackside.adapters.buildkit.network import network_secrets
 from trackside.adapters.buildkit.options import BuildKitOptions
 from trackside.adapters.buildkit.rewrite import Rewriting, rewrite_dockerfile
 from trackside.rooms.builds.model import BuildOrder
+from trackside_planner import EXCLUDED, VARIABLES_DIGEST, VARIABLES_SECRET
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OURS = re.compile(

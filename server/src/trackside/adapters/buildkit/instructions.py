@@ -169,7 +169,7 @@ def mount_fields(flag: str) -> list[str] | None:
     """`--mount=type=cache,target=/x` → its fields; None for another flag."""
     if not flag.startswith("--mount="):
         return None
-    return next(csv.reader([flag.removeprefix("--mount=")]), [])
+    return next(csv.reader([flag.removeprefix("--mount=")]), list[str]())
 
 
 def _sources_of_flags(flags: list[str]) -> Iterator[str]:

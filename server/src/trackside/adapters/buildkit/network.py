@@ -27,6 +27,11 @@ _CA_VARIABLES = (
 )
 
 
+MIRRORED_APT_SECRET = "trackside-apt-mirror"
+"""apt's configuration in stages whose sources are known: those of Debian."""
+LISTS = "/var/lib/apt/lists"
+
+
 def apt_sources_secret(suite: str) -> str:
     return f"trackside-apt-sources-{suite}"
 
@@ -51,12 +56,13 @@ def environment_file(network: CompanyNetwork) -> str:
     return "\n".join(lines) + "\n"
 
 
-def apt_configuration(network: CompanyNetwork) -> str:
+def apt_configuration(network: CompanyNetwork, *, is_mirrored: bool) -> str:
     """apt's configuration: the certificates, the mirror's sources; no binary caches, which would note the mirror's name."""
     lines: list[str] = []
     if network.ca_bundle:
         lines.append(f'Acquire::https::CaInfo "{CA_FILE}";')
-    if network.apt_mirror:
+    if is_mirrored:
+        lines += [f'Dir::Etc::SourceList "{SOURCES_FILE}";', 'Dir::Etc::SourceParts "/dev/null";']
         lines += ['Dir::Cache::pkgcache "";', 'Dir::Cache::srcpkgcache "";']
     return "\n".join(lines) + "\n"
 
@@ -65,7 +71,8 @@ def network_secrets(network: CompanyNetwork, suites: frozenset[str]) -> dict[str
     """Secret name → content, for every file but the certificates (which are a file already)."""
     if network.is_empty:
         return {}
-    secrets = {ENVIRONMENT_SECRET: environment_file(network), APT_SECRET: apt_configuration(network)}
+    secrets = {ENVIRONMENT_SECRET: environment_file(network), APT_SECRET: apt_configuration(network, is_mirrored=False)}
     if network.apt_mirror:
+        secrets[MIRRORED_APT_SECRET] = apt_configuration(network, is_mirrored=True)
         secrets |= {apt_sources_secret(suite): sources_list(suite, network.apt_mirror) for suite in sorted(suites)}
     return secrets

@@ -3,7 +3,7 @@
 import asyncio
 import signal
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from trackside.rooms.builds.ports import BuildLog
@@ -16,7 +16,7 @@ LONGEST_LINE = 16 << 10
 @asynccontextmanager
 async def running(
     command: Sequence[str], environment: Mapping[str, str], directory: str | None = None
-) -> AsyncIterator[Process]:
+) -> AsyncGenerator[Process]:
     """The program, started in a session of its own; when the block is left, however it is left, the program has ended.
 
     The kernel kills it when the builder process dies, so that a build never outlives its builder.

@@ -11,8 +11,6 @@ import json
 import re
 from dataclasses import dataclass, field
 
-from trackside_planner import SHARED_CACHE
-
 from trackside.adapters.buildkit.debian import debian_suite
 from trackside.adapters.buildkit.instructions import (
     Instruction,
@@ -30,10 +28,13 @@ from trackside.adapters.buildkit.network import (
     CA_SECRET,
     ENVIRONMENT_FILE,
     ENVIRONMENT_SECRET,
+    LISTS,
+    MIRRORED_APT_SECRET,
     SOURCES_FILE,
     apt_sources_secret,
 )
 from trackside.adapters.buildkit.options import CompanyNetwork
+from trackside_planner import SHARED_CACHE
 
 _SHELLS = frozenset({"sh", "bash", "dash", "ash", "ksh", "zsh"})
 _FRONTEND = re.compile(r"^\s*#\s*syntax\s*=", re.IGNORECASE)
@@ -91,6 +92,7 @@ def _rewritten_run(instruction: Instruction, stage: _Stage, rewriting: Rewriting
     mounts = _mounts(stage.suite, rewriting.network) if stage.has_shell else []
     heredocs = instruction.heredocs
     if mounts:
+        mounts += _package_lists(flags, stage.suite, rewriting)
         body, heredocs = _with_environment(body, heredocs)
     words = [*mounts, *(write_flag(flag, instruction.escape) for flag in flags), body]
     return f"RUN {' '.join(words)}\n{heredocs}"
@@ -102,10 +104,18 @@ def _mounts(suite: str | None, network: CompanyNetwork) -> list[str]:
     mounts = [_secret(ENVIRONMENT_SECRET, ENVIRONMENT_FILE)]
     if network.ca_bundle:
         mounts.append(_secret(CA_SECRET, CA_FILE))
-    mounts.append(_secret(APT_SECRET, APT_CONFIG_FILE))
     if network.apt_mirror and suite:
-        mounts.append(_secret(apt_sources_secret(suite), SOURCES_FILE))
+        mounts += [_secret(MIRRORED_APT_SECRET, APT_CONFIG_FILE), _secret(apt_sources_secret(suite), SOURCES_FILE)]
+    else:
+        mounts.append(_secret(APT_SECRET, APT_CONFIG_FILE))
     return mounts
+
+
+def _package_lists(flags: list[str], suite: str | None, rewriting: Rewriting) -> list[str]:
+    """A cache for apt's lists where a mirror is used: the lists carry its name, and many Dockerfiles leave them lying."""
+    if not rewriting.network.apt_mirror or suite is None or any(LISTS in flag for flag in flags):
+        return []
+    return [f"--mount=type=cache,id={rewriting.workspace}/apt-lists-{suite},target={LISTS},sharing=locked"]
 
 
 def _secret(name: str, target: str) -> str:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Any, cast
 
 import aiohttp
@@ -60,7 +61,8 @@ class ImageTransfer:
                 raise ImageUnavailable(f"The engine that runs apps refused the built image: {step['error']}.")
 
     async def _archive(self, image_id: str) -> AsyncIterator[bytes]:
-        async with self._source.client.images.export_image(image_id) as archive:
+        exporting = self._source.client.images.export_image(image_id)
+        async with cast("AbstractAsyncContextManager[aiohttp.StreamReader]", exporting) as archive:
             while chunk := await archive.read(_CHUNK):
                 yield chunk
 
@@ -77,7 +79,7 @@ class ImageTransfer:
 
 async def _inspect(engine: LazyEngine, image_id: str) -> dict[str, Any] | None:
     try:
-        return cast("dict[str, Any]", await engine.client.images.inspect(image_id))
+        return await engine.client.images.inspect(image_id)
     except DockerError as error:
         if error.status == 404:
             return None

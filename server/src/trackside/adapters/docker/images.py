@@ -106,7 +106,7 @@ class DockerImages:
         return {
             tag: image["Id"]
             for image in cast("list[dict[str, Any]]", images)
-            for tag in image.get("RepoTags") or []
+            for tag in cast("list[str]", image.get("RepoTags") or [])
             if tag.startswith(prefix)
         }
 

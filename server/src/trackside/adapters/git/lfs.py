@@ -144,9 +144,9 @@ class LargeFiles:
             await self._download(client, pointer, answers.get(pointer.digest, {}))
 
     async def _download(self, client: httpx.AsyncClient, pointer: _Pointer, answer: Mapping[str, Any]) -> None:
-        action = (answer.get("actions") or {}).get("download")
+        action = _table(_table(answer.get("actions")).get("download"))
         if not action:
-            why = (answer.get("error") or {}).get("message", "the server does not have it")
+            why = _table(answer.get("error")).get("message", "the server does not have it")
             raise SourceUnreachable(f"The large file `{pointer.path.name}` can't be fetched: {why}.")
         partial = pointer.path.with_name(f".{pointer.digest}.partial")
         request = await self._request(client, "GET", str(action.get("href", "")), _headers(action))
@@ -162,7 +162,7 @@ class LargeFiles:
         partial.chmod(pointer.path.stat().st_mode & 0o777)
         partial.replace(pointer.path)
 
-    async def _request(  # noqa: PLR0913 — the parts of a request
+    async def _request(
         self, client: httpx.AsyncClient, method: str, address: str, headers: Mapping[str, str], body: Any = None
     ) -> httpx.Request:
         """A request to an address that a server named: judged like a repository's, and sent where it was judged to be."""
@@ -180,8 +180,12 @@ class LargeFiles:
         )
 
 
+def _table(value: object) -> dict[str, Any]:
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
 def _headers(answer: Mapping[str, Any]) -> dict[str, str]:
-    return {str(name): str(value) for name, value in cast("dict[str, Any]", answer.get("header") or {}).items()}
+    return {str(name): str(value) for name, value in _table(answer.get("header")).items()}
 
 
 def _read_pointer(path: Path) -> _Pointer | None:

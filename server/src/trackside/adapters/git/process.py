@@ -38,7 +38,8 @@ async def run_git(
         cwd=directory,
         start_new_session=True,
     )
-    assert process.stdout and process.stderr
+    assert process.stdout is not None
+    assert process.stderr is not None
     try:
         output, complaint, _ = await asyncio.gather(
             _read(process.stdout, _MOST_OUTPUT), _read(process.stderr, _MOST_COMPLAINT), _give(process, given)

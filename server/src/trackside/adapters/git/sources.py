@@ -3,7 +3,7 @@
 import asyncio
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path, PurePosixPath
 
@@ -57,7 +57,7 @@ class GitSources:
         return fetching.result()
 
     @asynccontextmanager
-    async def _home(self) -> AsyncIterator[Home]:
+    async def _home(self) -> AsyncGenerator[Home]:
         self._options.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         directory = Path(await asyncio.to_thread(tempfile.mkdtemp, dir=self._options.directory))
         try:

@@ -16,9 +16,7 @@ class UploadFolder:
         self._root = root
         self._most_bytes = most_bytes
 
-    async def receive(
-        self, workspace_id: UUID, upload_id: UUID, chunks: AsyncIterator[bytes]
-    ) -> tuple[str, int]:
+    async def receive(self, workspace_id: UUID, upload_id: UUID, chunks: AsyncIterator[bytes]) -> tuple[str, int]:
         place = self._place(workspace_id, upload_id)
         place.parent.mkdir(parents=True, exist_ok=True)
         partial = place.with_suffix(".partial")

@@ -17,7 +17,9 @@ def _text(variable: str) -> str:
 
 
 LOG_FORMAT = (
-    '{"at":%Ts%ms,"id":' + _text("request_id") + ',"instance":"%[var(txn.instance)]","deployment":"%[var(txn.deployment)]",'
+    '{"at":%Ts%ms,"id":'
+    + _text("request_id")
+    + ',"instance":"%[var(txn.instance)]","deployment":"%[var(txn.deployment)]",'
     '"server":"%s","method":' + _text("method") + ',"host":' + _text("host") + ',"path":' + _text("path") + ","
     '"status":%ST,"total":%Ta,"upstream":%Tr,"sent":%B,"received":%U,"client":"%ci","agent":' + _text("agent") + ","
     '"ended":"%ts"}'

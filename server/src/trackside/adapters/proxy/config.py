@@ -127,9 +127,10 @@ def _defaults(limits: Limits) -> str:
         "defaults",
         [
             "mode http",
-            "log global",
             "balance leastconn",
             "http-reuse safe",
+            # Parts of an answer are sent on as they come: events and streams would wait 0.2 s for company.
+            "option http-no-delay",
             "retries 3",
             "option redispatch 1",
             "retry-on conn-failure empty-response",
@@ -173,6 +174,8 @@ def _frontend(options: HAProxyOptions) -> str:
         "frontend edge",
         [
             f"bind {options.host}:{options.port}",
+            # Here alone: in a backend it would write of servers that come and go, too.
+            "log global",
             f"maxconn {options.connections}",
             "unique-id-format %[uuid()]",
             *_request_identity(),
@@ -223,7 +226,7 @@ def _request_route() -> list[str]:
         f"http-request set-var(txn.instance) var(txn.host),map({HOSTS})",
         f"http-request set-var(txn.target) var(txn.instance),map({TARGETS},page-stopped)",
         f"http-request set-var(txn.deployment) var(txn.target),map({DEPLOYMENTS})",
-        "http-request set-var(txn.shown_host) str(\"that you asked for\")",
+        'http-request set-var(txn.shown_host) str("that you asked for")',
         "http-request set-var(txn.shown_host) var(txn.host) if { var(txn.host) -m reg ^[a-z0-9._-]{1,253}$ }",
     ]
 

@@ -140,7 +140,9 @@ class HAProxy:
         """The commands that make a map have these entries; with `remove`, no others."""
         present = parse_map((await self._runtime.run([f"show map {name}"]))[0])
         commands = [f"add map {name} {key} {value}" for key, value in wanted.items() if key not in present]
-        commands += [f"set map {name} {key} {value}" for key, value in wanted.items() if present.get(key, value) != value]
+        commands += [
+            f"set map {name} {key} {value}" for key, value in wanted.items() if present.get(key, value) != value
+        ]
         if remove:
             commands += [f"del map {name} {key}" for key in present if key not in wanted]
         return commands
@@ -200,7 +202,10 @@ class ReloadRefused(ProxyUnavailable):
 def _placed(slot: str, entry: config.Entry, seen: SeenServer | None) -> list[str]:
     """Commands that have the server in the slot, at its address; a new one takes no requests yet."""
     if seen is None:
-        return [f"add server {slot}/{entry.name} {entry.address} {entry.settings}", f"enable health {slot}/{entry.name}"]
+        return [
+            f"add server {slot}/{entry.name} {entry.address} {entry.settings}",
+            f"enable health {slot}/{entry.name}",
+        ]
     if seen.address != entry.address:
         address, _, port = entry.address.rpartition(":")
         return [f"set server {slot}/{entry.name} addr {address} port {port}"]

@@ -50,6 +50,9 @@ def launch(options: HAProxyOptions) -> NoReturn:
     files.prepare()
     files.write(files.served() or Served(), files.slots())
     log = open_log(options.access_log, os.O_WRONLY | os.O_APPEND)
+    os.lseek(
+        log, 0, os.SEEK_END
+    )  # HAProxy sets the descriptor's flags anew and so loses O_APPEND: the position must be right
     if log == LOG_DESCRIPTOR:
         os.set_inheritable(log, True)
     else:

@@ -35,7 +35,9 @@ class Nameservers:
 def nameservers(text: str) -> tuple[str, ...]:
     """The IPv4 servers of a resolv.conf."""
     lines = (line.split() for line in text.splitlines())
-    return tuple(fields[1] for fields in lines if len(fields) > 1 and fields[0] == "nameserver" and ":" not in fields[1])
+    return tuple(
+        fields[1] for fields in lines if len(fields) > 1 and fields[0] == "nameserver" and ":" not in fields[1]
+    )
 
 
 def _place(server: str) -> tuple[str, int]:

@@ -12,7 +12,7 @@ from litestar.openapi.spec import Components, SecurityScheme
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from trackside.entry.rest.description import describe, operation_id
-from trackside.entry.rest.errors import HANDLERS
+from trackside.entry.rest.errors import BODY_BYTES, HANDLERS
 from trackside.entry.rest.transaction import provide_actor, provide_transaction
 from trackside.kit.db import Database
 from trackside.kit.ids import new_id
@@ -75,7 +75,7 @@ def create_app(parts: RestParts) -> Litestar:
             operation_id_creator=operation_id,
         ),
         signature_namespace={"Uploads": Uploads, "LogStore": LogStore, "Vault": Vault},
-        request_max_body_size=None,
+        request_max_body_size=BODY_BYTES,
     )
     describe(app)
     return app

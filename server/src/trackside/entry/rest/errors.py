@@ -19,6 +19,8 @@ STATUS = {
     Kind.LIMIT: 429,
     Kind.UNAVAILABLE: 503,
 }
+BODY_BYTES = 16 << 20
+"""Largest body of a request, uploads excepted."""
 REFERENCE = "See the API reference at /v1/schema."
 
 
@@ -38,26 +40,25 @@ def told(request: Request[Any, Any, Any], error: TracksideError) -> Response[Any
 
 
 def refused(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
-    """What the web framework refuses: unknown routes, bodies that do not fit."""
+    """What the web framework refuses: unknown routes, bodies that are too large or do not fit."""
     if error.status_code >= 500:
         return unexpected(request, error)
-    missing = error.status_code in (404, 405)
-    detail = error.detail
-    extra = getattr(error, "extra", None)
-    if isinstance(extra, list) and extra:
-        given = cast(list[dict[str, Any]], extra)
-        parts = [f"{part.get('key', 'body')}: {part.get('message', '')}" for part in given]
-        detail = "; ".join(parts) or detail
+    code, kind, message = "rest.invalid", Kind.INVALID, f"The request is not understood: {_detail(error)}"
+    if error.status_code in (404, 405):
+        code, kind, message = "rest.missing", Kind.MISSING, "There is nothing at this address."
+    elif error.status_code == 413:
+        code, message = "rest.too_large", f"The body is larger than {BODY_BYTES >> 20} MiB."
     return error_response(
-        request,
-        error.status_code if error.status_code != 422 else 400,
-        {
-            "code": "rest.missing" if missing else "rest.invalid",
-            "kind": str(Kind.MISSING if missing else Kind.INVALID),
-            "message": "There is nothing at this address." if missing else f"The request is not understood: {detail}",
-            "hint": REFERENCE,
-        },
+        request, STATUS[kind], {"code": code, "kind": str(kind), "message": message, "hint": REFERENCE}
     )
+
+
+def _detail(error: HTTPException) -> str:
+    extra = getattr(error, "extra", None)
+    if not isinstance(extra, list) or not extra:
+        return error.detail
+    given = cast(list[dict[str, Any]], extra)
+    return "; ".join(f"{part.get('key', 'body')}: {part.get('message', '')}" for part in given)
 
 
 def unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from litestar import Request
+from litestar.di import NamedDependency
 
 from trackside.kit.db import Database, Transaction
 from trackside.rooms.access.errors import Unauthenticated
@@ -11,7 +12,7 @@ from trackside.rooms.access.model import Actor
 from trackside.rooms.identity import service as identity
 
 
-async def provide_actor(request: Request[Any, Any, Any], database: Database) -> Actor:
+async def provide_actor(request: Request[Any, Any, Any], database: NamedDependency[Database]) -> Actor:
     """Who asks. Errors: `Unauthenticated`."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
@@ -20,7 +21,9 @@ async def provide_actor(request: Request[Any, Any, Any], database: Database) -> 
         return await identity.actor_for_token(tx, token.strip())
 
 
-async def provide_transaction(database: Database, actor: Actor) -> AsyncIterator[Transaction]:
+async def provide_transaction(
+    database: NamedDependency[Database], actor: NamedDependency[Actor]
+) -> AsyncIterator[Transaction]:
     """The transaction of the request, bound to the actor's workspace."""
     async with database.transaction(actor.grants[0].workspace_id, actor=actor.as_record()) as tx:
         yield tx

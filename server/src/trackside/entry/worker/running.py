@@ -9,6 +9,8 @@ from procrastinate.worker import Worker
 from trackside.kit.jobs import Jobs
 
 log = structlog.get_logger()
+POLL = 0.25
+"""Seconds between looks for jobs without a notice: the end of a job that held a lock tells nobody."""
 HEARTBEAT = 2.0
 STALLED = 8.0
 """Seconds without a heartbeat after which a worker's jobs are given to others."""
@@ -30,7 +32,7 @@ async def _work(jobs: Jobs, queues: list[str], concurrency: int) -> None:
         app=jobs.app,
         queues=queues,
         concurrency=concurrency,
-        fetch_job_polling_interval=2.0,
+        fetch_job_polling_interval=POLL,
         shutdown_graceful_timeout=1.0,
         delete_jobs="always",
         install_signal_handlers=False,

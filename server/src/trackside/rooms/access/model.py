@@ -33,9 +33,7 @@ class Permission(StrEnum):
     TOKEN_CREATE = "token.create"
 
 
-_READ = frozenset(
-    {Permission.PROJECT_READ, Permission.CONFIG_READ, Permission.DEPLOYMENT_READ, Permission.LOG_READ}
-)
+_READ = frozenset({Permission.PROJECT_READ, Permission.CONFIG_READ, Permission.DEPLOYMENT_READ, Permission.LOG_READ})
 _DEPLOY = _READ | {
     Permission.SERVICE_WRITE,
     Permission.CONFIG_WRITE,

@@ -7,7 +7,9 @@ from trackside.rooms.builds.model import Limit
 class SourceRefused(TracksideError):
     code = "builds.source_refused"
     kind = Kind.INVALID
-    hint = "Use an https or ssh URL of a repository that this platform may reach, or `trackside up` to upload a directory."
+    hint = (
+        "Use an https or ssh URL of a repository that this platform may reach, or `trackside up` to upload a directory."
+    )
 
 
 class SourceUnreachable(TracksideError):

@@ -14,9 +14,7 @@ BuildLog = Callable[[str], Awaitable[None]]
 class Sources(Protocol):
     """Fetches sources into directories. Errors: `builds.errors.SourceRefused`, `SourceUnreachable`."""
 
-    async def fetch_git(
-        self, source: GitSource, credentials: GitCredentials, into: Path, log: BuildLog
-    ) -> Commit:
+    async def fetch_git(self, source: GitSource, credentials: GitCredentials, into: Path, log: BuildLog) -> Commit:
         """Check the repository out into the empty directory `into`: submodules and LFS included, no `.git` left behind.
 
         The whole repository is laid out; the sub-directory is the caller's matter, but one that is missing or leads out of
@@ -73,9 +71,7 @@ class Images(Protocol):
 class Uploads(Protocol):
     """Keeps uploaded archives."""
 
-    async def receive(
-        self, workspace_id: UUID, upload_id: UUID, chunks: AsyncIterator[bytes]
-    ) -> tuple[str, int]:
+    async def receive(self, workspace_id: UUID, upload_id: UUID, chunks: AsyncIterator[bytes]) -> tuple[str, int]:
         """Store the bytes as they come; (SHA-256 in hex, size). Errors: `builds.errors.ArchiveRefused` (too large); then nothing is kept."""
         ...
 

@@ -118,7 +118,9 @@ def sub_directory(tree: Path, directory: str) -> Path:
     root = tree.resolve()
     found = (root / directory.strip("/")).resolve()
     if not found.is_relative_to(root):
-        raise errors.SourceRefused(f"The directory `{directory}` leads out of the source.", hint="Give a path within the source.")
+        raise errors.SourceRefused(
+            f"The directory `{directory}` leads out of the source.", hint="Give a path within the source."
+        )
     if not found.is_dir():
         raise errors.SourceRefused(f"The source has no directory `{directory}`.", hint="Correct the path (`--path`).")
     return found

@@ -93,7 +93,9 @@ class Workload:
     role: Role
     image_id: str
     argv: tuple[str, ...] | None  # None = what the image says
-    is_entrypoint_replaced: bool  # True: argv is the whole command; False: argv are arguments of the image's entry point
+    is_entrypoint_replaced: (
+        bool  # True: argv is the whole command; False: argv are arguments of the image's entry point
+    )
     user: str | None  # None = what the image says
     variables: Mapping[str, str] = field(repr=False)
     network: Network
@@ -154,9 +156,7 @@ class ReplicaStatus(StrEnum):
     REMOVED = "REMOVED"
 
 
-PREPARING = frozenset(
-    {Status.INITIALIZING, Status.QUEUED, Status.WAITING, Status.NEEDS_APPROVAL, Status.BUILDING}
-)
+PREPARING = frozenset({Status.INITIALIZING, Status.QUEUED, Status.WAITING, Status.NEEDS_APPROVAL, Status.BUILDING})
 """No image yet."""
 UNFINISHED = PREPARING | {Status.DEPLOYING}
 """A waiting client goes on waiting."""
@@ -315,14 +315,22 @@ class DeploymentView:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All the planner needs of one service instance. `routed` is the deployment that the wanted route leads to."""
+    """All the planner needs of one service instance.
+
+    `routed` is the deployment that the wanted route leads to, `confirmed_at` when the edge said that it does so (None: not yet).
+    """
 
     now: datetime
     deployments: tuple[DeploymentView, ...]  # newest first; those that have not ended or left something behind
     routed: UUID | None
     page: Page | None
-    is_route_confirmed: bool
+    confirmed_at: datetime | None
     strays: tuple[UUID, ...] = ()  # containers of this service instance that no record knows
+
+    @property
+    def is_route_confirmed(self) -> bool:
+        """Whether the edge does what is wanted of it."""
+        return self.confirmed_at is not None
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,9 @@ class Runtime(Protocol):
         """(workspace, service instance) each time one of its containers starts, dies or is killed. Ends when the engine goes."""
         ...
 
-    def logs(self, replica_id: UUID, since: datetime | None, *, follow: bool) -> AsyncIterator[tuple[datetime, str, str]]:
+    def logs(
+        self, replica_id: UUID, since: datetime | None, *, follow: bool
+    ) -> AsyncIterator[tuple[datetime, str, str]]:
         """(time, "stdout" | "stderr", line) in order, strictly after `since`; split lines joined. With `follow`, until the container exits."""
         ...
 

@@ -241,9 +241,7 @@ async def _replica_planned(tx: Transaction, recorded: Recorded) -> None:
 
 
 async def _change_replica(tx: Transaction, recorded: Recorded, **values: Any) -> None:
-    await tx.connection.execute(
-        update(replicas).where(replicas.c.id == recorded.event.replica_id).values(**values)
-    )
+    await tx.connection.execute(update(replicas).where(replicas.c.id == recorded.event.replica_id).values(**values))
     await _touch(tx, recorded)
 
 
@@ -335,9 +333,7 @@ def _step(entry: Mapping[str, Any]) -> Step:
 
 def _replica(row: Mapping[str, Any]) -> Replica:
     values = dict(row)
-    values.update(
-        role=Role(row["role"]), status=ReplicaStatus(row["status"]), address=IPv4Address(row["address"])
-    )
+    values.update(role=Role(row["role"]), status=ReplicaStatus(row["status"]), address=IPv4Address(row["address"]))
     return Replica(**values)
 
 
@@ -368,9 +364,13 @@ async def latest_and_active(
         .order_by(deployments.c.service_instance_id, deployments.c.created_at.desc(), deployments.c.id.desc())
         .ext(distinct_on(deployments.c.service_instance_id))
     )
-    latest = {row["service_instance_id"]: _deployment(dict(row)) for row in (await tx.connection.execute(query)).mappings()}
+    latest = {
+        row["service_instance_id"]: _deployment(dict(row)) for row in (await tx.connection.execute(query)).mappings()
+    }
     active = query.where(deployments.c.status.in_([Status.SUCCESS, Status.CRASHED, Status.SLEEPING]))
-    held = {row["service_instance_id"]: _deployment(dict(row)) for row in (await tx.connection.execute(active)).mappings()}
+    held = {
+        row["service_instance_id"]: _deployment(dict(row)) for row in (await tx.connection.execute(active)).mappings()
+    }
     return {key: (newest, held.get(key)) for key, newest in latest.items()}
 
 

@@ -2,6 +2,7 @@
 
 import msgspec
 from litestar import Router, get
+from litestar.di import NamedDependency
 
 from trackside.kit.db import Transaction
 from trackside.rooms.access.model import Actor
@@ -23,7 +24,7 @@ class Me(msgspec.Struct):
 
 
 @get("/me")
-async def read_me(tx: Transaction, actor: Actor) -> Me:
+async def read_me(tx: NamedDependency[Transaction], actor: NamedDependency[Actor]) -> Me:
     """Who you are here."""
     workspace = await service.workspace_of(tx, actor)
     return Me(actor.id, str(actor.kind), actor.name, WorkspaceShape(str(workspace.id), workspace.name))

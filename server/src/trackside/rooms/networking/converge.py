@@ -63,6 +63,7 @@ class Truth:
     applied: Mapping[UUID, int]
     staying: Mapping[int, frozenset[UUID]]
     routed: frozenset[str]
+    instances: Mapping[int, UUID]
 
 
 class EdgeKeeper:
@@ -159,6 +160,7 @@ class EdgeKeeper:
                 planning.applied_routes(wanted, seen),
                 {backend.slot: planning.staying_replicas(backend) for backend in wanted.backends},
                 frozenset(seen.targets.values()),
+                {backend.slot: backend.service_instance_id for backend in wanted.backends},
             )
         )
         return seen
@@ -215,8 +217,13 @@ class Reporter:
                 await asyncio.sleep(self._retry)
 
     async def _send(self, truth: Truth) -> None:
-        backends = [report for slot, report in truth.reports.items() if self._is_news(truth, slot, report)]
         routes = {key: revision for key, revision in truth.applied.items() if self._sent_routes.get(key) != revision}
+        # Who waits for a swap waits next for the old backend's open requests, as they are after it: they go along.
+        backends = [
+            report
+            for slot, report in truth.reports.items()
+            if truth.instances[slot] in routes or self._is_news(truth, slot, report)
+        ]
         if backends or routes:
             await self._report(backends, routes)
         told = {report.slot: report for report in backends}
@@ -227,6 +234,4 @@ class Reporter:
 
     def _is_news(self, truth: Truth, slot: int, report: BackendReport) -> bool:
         is_routed = f"slot:{slot}" in truth.routed
-        return planning.is_news(
-            report, self._sent_backends.get(slot), staying=truth.staying[slot], is_routed=is_routed
-        )
+        return planning.is_news(report, self._sent_backends.get(slot), staying=truth.staying[slot], is_routed=is_routed)

@@ -92,8 +92,8 @@ async def reports_of(tx: Transaction, instance_id: UUID) -> dict[UUID, tuple[Bac
     return await store.reports_of(tx, instance_id)
 
 
-async def route_of(tx: Transaction, instance_id: UUID) -> tuple[Route, UUID | None, bool] | None:
-    """The wanted route, the deployment it leads to, and whether the edge has confirmed it."""
+async def route_of(tx: Transaction, instance_id: UUID) -> tuple[Route, UUID | None, datetime | None] | None:
+    """The wanted route, the deployment it leads to, and when the edge confirmed it (None: not yet)."""
     return await store.route(tx, instance_id)
 
 

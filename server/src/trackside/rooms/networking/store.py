@@ -126,9 +126,7 @@ async def _subnet_released(tx: Transaction, recorded: Recorded) -> None:
 async def _host_assigned(tx: Transaction, recorded: Recorded) -> None:
     event: events.HostAssigned = recorded.event
     await tx.connection.execute(
-        insert(hosts).values(
-            host=event.host, workspace_id=tx.workspace, service_instance_id=event.service_instance_id
-        )
+        insert(hosts).values(host=event.host, workspace_id=tx.workspace, service_instance_id=event.service_instance_id)
     )
     await _changed(tx)
 
@@ -213,7 +211,9 @@ async def free_number(tx: Transaction, what: str, below: int) -> int | None:
 
 async def host_is_taken(tx: Transaction, host: str) -> bool:
     """Whether any workspace has this host."""
-    return bool((await tx.connection.execute(text("SELECT platform.host_is_taken(:host)"), {"host": host})).scalar_one())
+    return bool(
+        (await tx.connection.execute(text("SELECT platform.host_is_taken(:host)"), {"host": host})).scalar_one()
+    )
 
 
 async def subnet_number(tx: Transaction, environment_id: UUID) -> int | None:
@@ -275,17 +275,21 @@ async def all_routes(tx: Transaction) -> list[Route]:
     return [_route(dict(row), names.get(row["service_instance_id"], [])) for row in rows]
 
 
-async def route(tx: Transaction, instance_id: UUID) -> tuple[Route, UUID | None, bool] | None:
-    """The route, the deployment it leads to, and whether the edge has confirmed this very version of it."""
+async def route(tx: Transaction, instance_id: UUID) -> tuple[Route, UUID | None, datetime | None] | None:
+    """The route, the deployment it leads to, and when the edge confirmed this very version of it (None: not yet)."""
     query = (
-        select(routes, route_reports.c.revision.label("applied"))
+        select(routes, route_reports.c.revision.label("applied"), route_reports.c.at.label("applied_at"))
         .outerjoin(route_reports, route_reports.c.service_instance_id == routes.c.service_instance_id)
         .where(routes.c.service_instance_id == instance_id)
     )
     row = (await tx.connection.execute(query)).mappings().first()
     if row is None:
         return None
-    return _route(dict(row), ()), row["deployment_id"], (row["applied"] or 0) >= row["revision"]
+    return (
+        _route(dict(row), ()),
+        row["deployment_id"],
+        row["applied_at"] if (row["applied"] or 0) >= row["revision"] else None,
+    )
 
 
 # --- what the edge has seen ---

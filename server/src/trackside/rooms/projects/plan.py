@@ -1,16 +1,20 @@
 """Pure decisions about names, config patches and what a config says of a service."""
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any, cast
 from uuid import UUID
 
+from trackside.kit.ids import parse_id
 from trackside.rooms.projects.errors import ConfigRefused, NameRefused, VariableRefused
 from trackside.rooms.projects.model import DeploySettings, ServiceSettings
 
 NAME = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 VARIABLE_BYTES = 64 << 10
+DEPTH = 32
+"""How deep a config may be nested."""
 HEALTHCHECK_TYPES = ("AUTO", "HTTP", "TCP", "NONE")
 RESTART_POLICIES = ("ON_FAILURE", "ALWAYS", "NEVER")
 PROTOCOLS = ("http1", "h2c")
@@ -47,6 +51,24 @@ def merge(document: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, An
     return merged
 
 
+def check_document(document: Mapping[str, Any]) -> None:
+    """That the document can be kept: no NUL in any text, no endless nesting or number. Errors: `ConfigRefused`."""
+    waiting: list[tuple[object, int]] = [(document, 0)]
+    while waiting:
+        value, depth = waiting.pop()
+        if depth > DEPTH:
+            raise ConfigRefused(f"The config is nested deeper than {DEPTH} levels.")
+        if isinstance(value, str) and "\0" in value:
+            raise ConfigRefused("The config contains a NUL character, which cannot be kept.")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigRefused("The config contains a number that is not finite.")
+        if isinstance(value, Mapping):
+            parts = cast(Mapping[str, object], value)
+            waiting.extend((part, depth + 1) for pair in parts.items() for part in pair)
+        elif isinstance(value, list):
+            waiting.extend((part, depth + 1) for part in cast(list[object], value))
+
+
 def settings_of(config: Mapping[str, Any], service_id: UUID) -> ServiceSettings:
     """What the config says of a service. Errors: `ConfigRefused`, naming key and expectation."""
     service = _object(_object(config, "services", ""), str(service_id), "services")
@@ -68,9 +90,12 @@ def variables_of(config: Mapping[str, Any], service: Mapping[str, Any]) -> dict[
     for table in (_object(config, "sharedVariables", ""), _object(service, "variables", "")):
         for name, entry in table.items():
             version = (_mapping(entry) or {}).get("secretVersion")
-            if not isinstance(version, str):
-                raise ConfigRefused(f"The variable {name} must be set through the variables door, which keeps its value apart.")
-            found[name] = UUID(version)
+            identity = parse_id(version) if isinstance(version, str) else None
+            if identity is None:
+                raise ConfigRefused(
+                    f"The variable {name} must be set through the variables door, which keeps its value apart."
+                )
+            found[name] = identity
     return found
 
 
@@ -84,13 +109,13 @@ def deploy_settings(deploy: Mapping[str, Any], service: Mapping[str, Any]) -> De
         start_command=_text(deploy, "startCommand"),
         pre_deploy_command=_command(deploy, "preDeployCommand"),
         pre_deploy_timeout=_number(deploy, "preDeployTimeoutSeconds", 600, 1, 86400),
-        replicas=int(_number(deploy, "numReplicas", 1, 1, 100)),
+        replicas=_whole(deploy, "numReplicas", 1, 1, 100),
         healthcheck_path=path,
         healthcheck_type=_one_of(deploy, "healthcheckType", HEALTHCHECK_TYPES, "AUTO", "deploy"),
         healthcheck_timeout=_number(deploy, "healthcheckTimeout", 300, 1, 3600),
         start_period=_number(deploy, "startPeriodSeconds", 0, 0, 3600),
         restart_policy=_one_of(deploy, "restartPolicyType", RESTART_POLICIES, "ON_FAILURE", "deploy"),
-        max_restarts=int(_number(deploy, "restartPolicyMaxRetries", 10, 0, 1000)),
+        max_restarts=_whole(deploy, "restartPolicyMaxRetries", 10, 0, 1000),
         overlap=_number(deploy, "overlapSeconds", 0, 0, 3600),
         draining=_number(deploy, "drainingSeconds", 10, 0, 3600),
         connection_drain=_number(deploy, "connectionDrainSeconds", 30, 0, 3600),
@@ -106,7 +131,7 @@ def _port(deploy: Mapping[str, Any], service: Mapping[str, Any]) -> int | None:
     domains = _object(_object(service, "networking", ""), "serviceDomains", "networking")
     for domain in map(_mapping, domains.values()):
         if domain and domain.get("port") is not None:
-            return int(_number(domain, "port", 0, 1, 65535))
+            return _whole(domain, "port", 0, 1, 65535)
     return _optional_int(deploy, "port", 1, 65535)
 
 
@@ -147,9 +172,18 @@ def _number(parent: Mapping[str, Any], key: str, default: float, least: float, m
     return default if found is None else found
 
 
-def _optional_int(parent: Mapping[str, Any], key: str, least: float, most: float) -> int | None:
+def _whole(parent: Mapping[str, Any], key: str, default: int, least: int, most: int) -> int:
+    found = _optional_int(parent, key, least, most)
+    return default if found is None else found
+
+
+def _optional_int(parent: Mapping[str, Any], key: str, least: int, most: int) -> int | None:
     found = _optional_number(parent, key, least, most)
-    return None if found is None else int(found)
+    if found is None:
+        return None
+    if not found.is_integer():
+        raise ConfigRefused(f"`{key}` must be a whole number, not {found:g}.")
+    return int(found)
 
 
 def _optional_number(parent: Mapping[str, Any], key: str, least: float, most: float) -> float | None:

@@ -5,6 +5,8 @@ from uuid import UUID
 
 import msgspec
 from litestar import Router, delete, get, patch, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody
 
 from trackside.kit.db import Transaction
 from trackside.rooms.access.model import Actor
@@ -41,50 +43,69 @@ class ServiceList(msgspec.Struct):
 
 
 @get("/projects/{project_id:uuid}/environments")
-async def list_environments(tx: Transaction, actor: Actor, project_id: UUID) -> EnvironmentList:
+async def list_environments(
+    tx: NamedDependency[Transaction], actor: NamedDependency[Actor], project_id: FromPath[UUID]
+) -> EnvironmentList:
     """The project's environments."""
     return EnvironmentList(await service.list_environments(tx, actor, project_id))
 
 
 @post("/projects/{project_id:uuid}/environments", status_code=201)
-async def create_environment(tx: Transaction, actor: Actor, project_id: UUID, data: NewName) -> Environment:
+async def create_environment(
+    tx: NamedDependency[Transaction], actor: NamedDependency[Actor], project_id: FromPath[UUID], data: JSONBody[NewName]
+) -> Environment:
     """Make an environment with an instance of every service."""
     return await service.create_environment(tx, actor, project_id, data.name)
 
 
 @delete("/environments/{environment_id:uuid}", status_code=202)
-async def delete_environment(tx: Transaction, actor: Actor, environment_id: UUID) -> None:
+async def delete_environment(
+    tx: NamedDependency[Transaction], actor: NamedDependency[Actor], environment_id: FromPath[UUID]
+) -> None:
     """Delete an environment with all that runs in it."""
     await service.request_deletion(tx, actor, Deletable.ENVIRONMENT, environment_id)
 
 
 @get("/projects/{project_id:uuid}/services")
-async def list_services(tx: Transaction, actor: Actor, project_id: UUID) -> ServiceList:
+async def list_services(
+    tx: NamedDependency[Transaction], actor: NamedDependency[Actor], project_id: FromPath[UUID]
+) -> ServiceList:
     """The project's services."""
     return ServiceList(await service.list_services(tx, actor, project_id))
 
 
 @post("/projects/{project_id:uuid}/services", status_code=201)
-async def create_service(tx: Transaction, actor: Actor, project_id: UUID, data: NewName) -> Service:
+async def create_service(
+    tx: NamedDependency[Transaction], actor: NamedDependency[Actor], project_id: FromPath[UUID], data: JSONBody[NewName]
+) -> Service:
     """Make a service, with an instance in every environment."""
     return await service.create_service(tx, actor, project_id, data.name)
 
 
 @delete("/services/{service_id:uuid}", status_code=202)
-async def delete_service(tx: Transaction, actor: Actor, service_id: UUID) -> None:
+async def delete_service(
+    tx: NamedDependency[Transaction], actor: NamedDependency[Actor], service_id: FromPath[UUID]
+) -> None:
     """Delete a service with all that runs of it."""
     await service.request_deletion(tx, actor, Deletable.SERVICE, service_id)
 
 
 @get("/environments/{environment_id:uuid}/config")
-async def read_config(tx: Transaction, actor: Actor, environment_id: UUID) -> ConfigShape:
+async def read_config(
+    tx: NamedDependency[Transaction], actor: NamedDependency[Actor], environment_id: FromPath[UUID]
+) -> ConfigShape:
     """The newest version of the config."""
     found = await service.read_config(tx, actor, environment_id)
     return ConfigShape(found.version, found.config)
 
 
 @patch("/environments/{environment_id:uuid}/config")
-async def patch_config(tx: Transaction, actor: Actor, environment_id: UUID, data: ConfigPatch) -> ConfigShape:
+async def patch_config(
+    tx: NamedDependency[Transaction],
+    actor: NamedDependency[Actor],
+    environment_id: FromPath[UUID],
+    data: JSONBody[ConfigPatch],
+) -> ConfigShape:
     """Commit a patch as a new version."""
     found = await service.commit_config(tx, actor, environment_id, data.patch, data.message)
     return ConfigShape(found.version, found.config)

@@ -38,8 +38,9 @@ def scope(tx: Transaction, what: str) -> Scope:
 
 
 async def list_projects(tx: Transaction, actor: Actor, name: str | None = None) -> list[Project]:
+    """Every project, or the one of this name; text that is no name finds nothing."""
     require(actor, Permission.PROJECT_READ, scope(tx, "The workspace"))
-    return await store.all_projects(tx, name)
+    return await store.all_projects(tx, name) if name is None or plan.NAME.fullmatch(name) else []
 
 
 async def read_project(tx: Transaction, actor: Actor, project_id: UUID) -> Project:
@@ -177,9 +178,9 @@ async def find_instance(tx: Transaction, instance_id: UUID) -> ServiceInstance |
 async def read_instance(
     tx: Transaction, actor: Actor, instance_id: UUID, permission: Permission = Permission.PROJECT_READ
 ) -> ServiceInstance:
-    """The service instance, where the actor has the permission on it. Errors: `ServiceMissing`."""
+    """The service instance, where the actor has the permission on it. Errors: `ServiceMissing`, also while it is deleted."""
     require(actor, permission, scope(tx, "The service"))
-    found = await store.instance(tx, instance_id)
+    found = await store.shown_instance(tx, instance_id)
     if found is None:
         raise errors.ServiceMissing("The service does not exist in this environment.")
     return found
@@ -208,17 +209,18 @@ async def commit_config(
     environment = await read_environment(tx, actor, environment_id)
     await store.lock_config(tx, environment_id)
     before = await _newest(tx, environment_id)
+    plan.check_document({"patch": patch, "message": message})
     merged = plan.merge(before.config, patch)
-    await _check_config(tx, environment, merged)
+    await _check_config(tx, environment, patch, merged)
     if merged == before.config:
         return before
-    await stream.record(
-        tx, events.EnvironmentConfigCommitted(environment_id, before.version + 1, dict(patch), message)
-    )
+    await stream.record(tx, events.EnvironmentConfigCommitted(environment_id, before.version + 1, dict(patch), message))
     return await _newest(tx, environment_id)
 
 
-async def settings_at(tx: Transaction, instance: ServiceInstance, version: int | None = None) -> tuple[int, ServiceSettings]:
+async def settings_at(
+    tx: Transaction, instance: ServiceInstance, version: int | None = None
+) -> tuple[int, ServiceSettings]:
     """What a version of the config (None = the newest) says of a service instance, and that version's number."""
     found = await store.config_version(tx, instance.environment_id, version)
     if found is None:
@@ -230,15 +232,22 @@ async def _newest(tx: Transaction, environment_id: UUID) -> ConfigVersion:
     return await store.config_version(tx, environment_id) or ConfigVersion(environment_id, 0, {})
 
 
-async def _check_config(tx: Transaction, environment: Environment, config: Mapping[str, Any]) -> None:
+async def _check_config(
+    tx: Transaction, environment: Environment, patch: Mapping[str, Any], config: Mapping[str, Any]
+) -> None:
+    """What the config says now of services that exist; the parts of deleted ones stay, and are read by nobody."""
+    await _check_secrets(tx, plan.variables_of(config, {}))
     known = {str(service.id) for service in await store.services_of(tx, environment.project_id)}
-    for service_id in plan.services_in(config):
-        if service_id not in known:
-            raise errors.ConfigRefused(f"`services.{service_id}`: the project has no such service.")
-        settings = plan.settings_of(config, UUID(service_id))
-        stored = await store.secrets(tx, list(settings.variables.values()))
-        if len(stored) != len(set(settings.variables.values())):
-            raise errors.ConfigRefused("A variable names a secret version that does not exist.")
+    for service_id in set(plan.services_in(patch)) & set(plan.services_in(config)) - known:
+        raise errors.ConfigRefused(f"`services.{service_id}`: the project has no such service.")
+    for service_id in known.intersection(plan.services_in(config)):
+        await _check_secrets(tx, plan.settings_of(config, UUID(service_id)).variables)
+
+
+async def _check_secrets(tx: Transaction, variables: Mapping[str, UUID]) -> None:
+    wanted = set(variables.values())
+    if len(await store.secrets(tx, list(wanted))) != len(wanted):
+        raise errors.ConfigRefused("A variable names a secret version that does not exist.")
 
 
 # --- variables and secrets ---
@@ -260,8 +269,7 @@ class Vault:
         """Values by name, for what must be given to a process or an audited reveal."""
         sealed = await store.secrets(tx, list(secrets.values()))
         return {
-            name: self._keyring.open(sealed[version], f"{tx.workspace}/{version}")
-            for name, version in secrets.items()
+            name: self._keyring.open(sealed[version], f"{tx.workspace}/{version}") for name, version in secrets.items()
         }
 
 

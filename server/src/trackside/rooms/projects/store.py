@@ -77,9 +77,7 @@ service_instances = Table(
 config_versions = Table(
     "config_versions",
     tenant_metadata,
-    Column(
-        "environment_id", Uuid(as_uuid=True), ForeignKey(environments.c.id, ondelete="CASCADE"), primary_key=True
-    ),
+    Column("environment_id", Uuid(as_uuid=True), ForeignKey(environments.c.id, ondelete="CASCADE"), primary_key=True),
     Column("version", Integer, primary_key=True),
     Column("config", JSONB, nullable=False),
     Column("message", Text, nullable=False),
@@ -105,9 +103,7 @@ READ_MODELS = (config_versions, service_instances, services, environments, proje
 
 async def _project_created(tx: Transaction, recorded: Recorded) -> None:
     event: events.ProjectCreated = recorded.event
-    await tx.connection.execute(
-        insert(projects).values(id=event.project_id, name=event.name, created_at=recorded.at)
-    )
+    await tx.connection.execute(insert(projects).values(id=event.project_id, name=event.name, created_at=recorded.at))
 
 
 async def _environment_created(tx: Transaction, recorded: Recorded) -> None:
@@ -139,9 +135,7 @@ _TABLES = {Deletable.PROJECT: projects, Deletable.ENVIRONMENT: environments, Del
 async def _deletion_requested(tx: Transaction, recorded: Recorded) -> None:
     event: events.DeletionRequested = recorded.event
     table = _TABLES[Deletable(event.kind)]
-    await tx.connection.execute(
-        update(table).where(table.c.id == event.subject_id).values(deleting_at=recorded.at)
-    )
+    await tx.connection.execute(update(table).where(table.c.id == event.subject_id).values(deleting_at=recorded.at))
     await tx.connection.execute(
         insert(deletions).values(subject_id=event.subject_id, workspace_id=tx.workspace, kind=event.kind)
     )
@@ -193,17 +187,24 @@ def _shown(table: Table, *columns: Any) -> Any:
     return select(*columns).where(table.c.deleting_at.is_(None))
 
 
+def _in_shown_project(table: Table, *columns: Any) -> Any:
+    """The same for what goes with its project."""
+    query = _shown(table, *columns).join(projects, projects.c.id == table.c.project_id)
+    return query.where(projects.c.deleting_at.is_(None))
+
+
 def _projects() -> Any:
     return _shown(projects, projects.c.id, projects.c.name, projects.c.created_at)
 
 
 def _environments() -> Any:
     columns = (environments.c.id, environments.c.project_id, environments.c.name, environments.c.created_at)
-    return _shown(environments, *columns)
+    return _in_shown_project(environments, *columns)
 
 
 def _services() -> Any:
-    return _shown(services, services.c.id, services.c.project_id, services.c.name, services.c.created_at)
+    columns = (services.c.id, services.c.project_id, services.c.name, services.c.created_at)
+    return _in_shown_project(services, *columns)
 
 
 async def all_deletions(tx: Transaction) -> list[Deletion]:
@@ -277,13 +278,19 @@ async def instance(tx: Transaction, instance_id: UUID) -> ServiceInstance | None
     return ServiceInstance(**row) if row else None
 
 
+_IS_SHOWN = (services.c.deleting_at.is_(None), environments.c.deleting_at.is_(None), projects.c.deleting_at.is_(None))
+
+
+async def shown_instance(tx: Transaction, instance_id: UUID) -> ServiceInstance | None:
+    """The service instance, unless it or what holds it is being deleted."""
+    query = _instances().where(service_instances.c.id == instance_id, *_IS_SHOWN)
+    row = (await tx.connection.execute(query)).mappings().first()
+    return ServiceInstance(**row) if row else None
+
+
 async def shown_instances(tx: Transaction, project_id: UUID) -> list[ServiceInstance]:
     """The project's service instances, without those being deleted."""
-    query = _instances().where(
-        services.c.project_id == project_id,
-        services.c.deleting_at.is_(None),
-        environments.c.deleting_at.is_(None),
-    )
+    query = _instances().where(services.c.project_id == project_id, *_IS_SHOWN)
     return [ServiceInstance(**row) for row in (await tx.connection.execute(query)).mappings()]
 
 
@@ -317,9 +324,7 @@ async def config_version(tx: Transaction, environment_id: UUID, version: int | N
 
 async def lock_config(tx: Transaction, environment_id: UUID) -> None:
     """Let nobody else commit to this environment's config until this transaction ends."""
-    await tx.connection.execute(
-        select(environments.c.id).where(environments.c.id == environment_id).with_for_update()
-    )
+    await tx.connection.execute(select(environments.c.id).where(environments.c.id == environment_id).with_for_update())
 
 
 async def keep_secret(tx: Transaction, secret_id: UUID, ciphertext: bytes) -> None:

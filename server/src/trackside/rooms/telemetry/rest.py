@@ -8,8 +8,9 @@ from uuid import UUID
 
 import msgspec
 from litestar import Router, get
+from litestar.di import NamedDependency
 from litestar.openapi import ResponseSpec
-from litestar.params import Parameter
+from litestar.params import FromPath, FromQuery, QueryParameter
 from litestar.response import Response, Stream
 
 from trackside.kit.db import Database, Transaction
@@ -38,18 +39,18 @@ class LineList(msgspec.Struct):
     },
 )
 async def read_logs(  # noqa: PLR0913 — one parameter per query parameter
-    tx: Transaction,
-    actor: Actor,
-    log_store: LogStore,
-    database: Database,
-    deployment_id: UUID,
-    kind: LogKind = LogKind.DEPLOY,
-    after: int = 0,
-    since: datetime | None = None,
-    until: datetime | None = None,
-    limit: Annotated[int, Parameter(ge=1, le=10_000)] = 1000,
-    newest: bool = False,
-    follow: bool = False,
+    tx: NamedDependency[Transaction],
+    actor: NamedDependency[Actor],
+    log_store: NamedDependency[LogStore],
+    database: NamedDependency[Database],
+    deployment_id: FromPath[UUID],
+    kind: FromQuery[LogKind] = LogKind.DEPLOY,
+    after: FromQuery[int] = 0,
+    since: FromQuery[datetime | None] = None,
+    until: FromQuery[datetime | None] = None,
+    limit: Annotated[int, QueryParameter(ge=1, le=10_000)] = 1000,
+    newest: FromQuery[bool] = False,
+    follow: FromQuery[bool] = False,
 ) -> Response[LineList] | Stream:
     """The deployment's log; with `follow`, one JSON object per line for as long as it goes on."""
     stream, _ = await service.stream_of(tx, actor, deployment_id, kind)

@@ -19,7 +19,9 @@ async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
         while True:
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
             method, target, _ = head.split(" ", 2)
-            length = next((int(line.split(":")[1]) for line in head.split("\r\n") if line.lower().startswith("content-length")), 0)
+            length = next(
+                (int(line.split(":")[1]) for line in head.split("\r\n") if line.lower().startswith("content-length")), 0
+            )
             await reader.readexactly(length)
             status, body = await respond(method, urlsplit(target))
             writer.write(f"HTTP/1.1 {status} X\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
@@ -70,7 +72,7 @@ async def connect(host: str, port: int) -> str:
         _, writer = await asyncio.wait_for(asyncio.open_connection(host, port), 2)
         writer.close()
         return "open"
-    except (OSError, asyncio.TimeoutError) as error:
+    except (TimeoutError, OSError) as error:
         return f"closed: {type(error).__name__}"
 
 

@@ -121,16 +121,14 @@ class Converger:
 
         def snapshot(seen: Sequence[SeenReplica]) -> Snapshot:
             by_id = {replica.replica_id: replica for replica in seen}
-            views = tuple(
-                _view(deployment, replicas, by_id, backends, reports) for deployment in deployments
-            )
+            views = tuple(_view(deployment, replicas, by_id, backends, reports) for deployment in deployments)
             target = routed[0].target if routed else None
             return Snapshot(
                 now=now,
                 deployments=views,
                 routed=routed[1] if routed else None,
                 page=target if isinstance(target, Page) else None,
-                is_route_confirmed=bool(routed and routed[2]),
+                confirmed_at=routed[2] if routed else None,
                 strays=tuple(sorted(by_id.keys() - {replica.id for replica in replicas})),
             )
 
@@ -243,9 +241,7 @@ class Converger:
         for ordinal, address in zip(action.ordinals, addresses, strict=True):
             await stream.record(
                 tx,
-                events.ReplicaPlanned(
-                    new_id(), action.deployment_id, str(action.role), ordinal, str(address)
-                ),
+                events.ReplicaPlanned(new_id(), action.deployment_id, str(action.role), ordinal, str(address)),
             )
 
     async def _note_refusal(self, tx: Transaction, loaded: Loaded, replica_id: UUID, sentence: str) -> None:

@@ -105,7 +105,9 @@ class Preparer:
 
     async def _run(self, task: Task) -> None:
         log = self._logs.build_log(task.workspace_id, task.deployment.id)
-        built = await (self._pull(task, task.source, log) if isinstance(task.source, ImageSource) else self._build(task, log))
+        built = await (
+            self._pull(task, task.source, log) if isinstance(task.source, ImageSource) else self._build(task, log)
+        )
         await self._builds.keep(built.image.id, task.deployment.service_instance_id, task.deployment.id)
         facts = facts_of(built)
         async with self._still_wanted(task) as tx:

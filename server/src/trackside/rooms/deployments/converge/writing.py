@@ -65,9 +65,7 @@ async def write(
 async def fail(tx: Transaction, deployment: Deployment, reason: str, hint: str) -> None:
     """End a deployment with a reason, and its open steps with it."""
     await end_steps(tx, deployment, reason)
-    await stream.record(
-        tx, events.DeploymentFailed(deployment.id, deployment.service_instance_id, reason, hint)
-    )
+    await stream.record(tx, events.DeploymentFailed(deployment.id, deployment.service_instance_id, reason, hint))
 
 
 async def _nothing(desk: Desk, action: Any) -> None:
@@ -147,9 +145,7 @@ async def _show_page(desk: Desk, action: ShowPage) -> None:
 
 
 async def _begin_removal(desk: Desk, action: BeginRemoval) -> None:
-    await stream.record(
-        desk.tx, events.DeploymentRemoving(action.deployment_id, desk.instance.id, action.reason)
-    )
+    await stream.record(desk.tx, events.DeploymentRemoving(action.deployment_id, desk.instance.id, action.reason))
 
 
 async def _end_removal(desk: Desk, action: EndRemoval) -> None:

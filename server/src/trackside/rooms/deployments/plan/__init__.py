@@ -59,9 +59,7 @@ def sort(snapshot: Snapshot) -> tuple[DeploymentView | None, DeploymentView | No
     holder = next((view for view in arrived if view.deployment.id == snapshot.routed), None)
     if holder is None or any(is_newer_portless(view, holder) for view in arrived):
         holder = arrived[0] if arrived else None
-    arriving = next(
-        (view for view in views if view.deployment.status is Status.DEPLOYING and view is not holder), None
-    )
+    arriving = next((view for view in views if view.deployment.status is Status.DEPLOYING and view is not holder), None)
     gone = {Status.REMOVING, Status.REMOVED, Status.FAILED, Status.SKIPPED}
     leaving = [view for view in views if view.deployment.status in gone]
     return holder, arriving, leaving

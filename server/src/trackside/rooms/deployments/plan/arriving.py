@@ -24,7 +24,9 @@ from trackside.rooms.deployments.model import (
 )
 from trackside.rooms.deployments.plan import facts
 
-HEALTH_HINT = "Read `trackside logs`; check the health check path, that the app listens on 0.0.0.0:$PORT, and the timeout."
+HEALTH_HINT = (
+    "Read `trackside logs`; check the health check path, that the app listens on 0.0.0.0:$PORT, and the timeout."
+)
 EXIT_HINT = "Read `trackside logs`; run the start command locally with the same variables."
 
 
@@ -55,10 +57,14 @@ def pre_deploy(snapshot: Snapshot, view: DeploymentView) -> list[Action] | None:
         if seen.exit_code == 0:
             return [EndStep(deployment.id, StepName.PRE_DEPLOY_COMMAND)]
         sentence = f"The pre-deploy command failed with exit code {seen.exit_code}."
-        return failure(view, StepName.PRE_DEPLOY_COMMAND, sentence, "Read `trackside logs`; the old version still serves.")
+        return failure(
+            view, StepName.PRE_DEPLOY_COMMAND, sentence, "Read `trackside logs`; the old version still serves."
+        )
     if snapshot.now > step.started_at + timedelta(seconds=deployment.settings.pre_deploy_timeout):
         sentence = f"The pre-deploy command did not end within {deployment.settings.pre_deploy_timeout:g} s."
-        return failure(view, StepName.PRE_DEPLOY_COMMAND, sentence, "Raise `deploy.preDeployTimeoutSeconds` if it needs longer.")
+        return failure(
+            view, StepName.PRE_DEPLOY_COMMAND, sentence, "Raise `deploy.preDeployTimeoutSeconds` if it needs longer."
+        )
     return []
 
 
@@ -173,7 +179,9 @@ def give_up(snapshot: Snapshot, view: DeploymentView) -> list[Action] | None:
         tries = seen.restarts + replica.replica.restarts
         if tries >= facts.ARRIVING_RESTARTS or (ended and facts.is_spent(deployment, seen)) or ended_unasked:
             sentence = facts.exit_sentence(deployment, seen)
-            return failure(view, StepName.HEALTHCHECK, f"{sentence[0].upper()}{sentence[1:]} before it served.", EXIT_HINT)
+            return failure(
+                view, StepName.HEALTHCHECK, f"{sentence[0].upper()}{sentence[1:]} before it served.", EXIT_HINT
+            )
     step = deployment.step(StepName.HEALTHCHECK)
     allowed = deployment.settings.healthcheck_timeout + deployment.settings.start_period
     if step and step.completed_at is None and snapshot.now > step.started_at + timedelta(seconds=allowed):

@@ -38,7 +38,11 @@ def is_running(view: ReplicaView) -> bool:
 
 def has_no_port(deployment: Deployment) -> bool:
     """Whether it is known that nothing will listen."""
-    if deployment.settings.port or deployment.settings.healthcheck_path or deployment.settings.healthcheck_type == "TCP":
+    if (
+        deployment.settings.port
+        or deployment.settings.healthcheck_path
+        or deployment.settings.healthcheck_type == "TCP"
+    ):
         return False
     return bool(deployment.image and deployment.image.expects_port is False)
 

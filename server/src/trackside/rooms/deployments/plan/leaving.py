@@ -54,7 +54,7 @@ def is_drained(snapshot: Snapshot, view: DeploymentView) -> bool:
     """Whether its replicas may be stopped: never routed, or overlap over and open requests ended or out of time."""
     if view.deployment.status is not Status.REMOVING or view.backend is None:
         return True
-    if not snapshot.is_route_confirmed:
+    if snapshot.confirmed_at is None:
         return False
     since = view.deployment.removing_at or view.deployment.updated_at
     settings = view.deployment.settings
@@ -64,5 +64,5 @@ def is_drained(snapshot: Snapshot, view: DeploymentView) -> bool:
         return True
     if view.report is None or view.reported_at is None:
         return False
-    is_fresh = view.reported_at >= since or snapshot.now > since + SILENCE
+    is_fresh = view.reported_at >= snapshot.confirmed_at or snapshot.now > since + SILENCE
     return is_fresh and view.report.open_requests == 0

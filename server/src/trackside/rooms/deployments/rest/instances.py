@@ -6,8 +6,9 @@ from uuid import UUID
 
 import msgspec
 from litestar import Request, get, patch, post
+from litestar.di import NamedDependency
 from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody, Schema
-from litestar.params import Parameter
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from trackside.kit.db import Transaction
 from trackside.rooms.access.model import Actor
@@ -94,7 +95,12 @@ async def shape_deployments(
 
 
 @get("/service-instances/{instance_id:uuid}")
-async def read_instance(tx: Transaction, actor: Actor, public: str, instance_id: UUID) -> InstanceShape:
+async def read_instance(
+    tx: NamedDependency[Transaction],
+    actor: NamedDependency[Actor],
+    public: NamedDependency[str],
+    instance_id: FromPath[UUID],
+) -> InstanceShape:
     """One service in one environment."""
     return await shape_instance(tx, actor, public, instance_id)
 
@@ -108,9 +114,18 @@ class ArchiveOperation(Operation):
         self.request_body = RequestBody(content=content, required=True)
 
 
-@post("/service-instances/{instance_id:uuid}/uploads", status_code=201, operation_class=ArchiveOperation)
+@post(
+    "/service-instances/{instance_id:uuid}/uploads",
+    status_code=201,
+    request_max_body_size=None,
+    operation_class=ArchiveOperation,
+)
 async def upload(
-    tx: Transaction, actor: Actor, uploads: Uploads, instance_id: UUID, request: Request[Any, Any, Any]
+    tx: NamedDependency[Transaction],
+    actor: NamedDependency[Actor],
+    uploads: NamedDependency[Uploads],
+    instance_id: FromPath[UUID],
+    request: Request[Any, Any, Any],
 ) -> UploadShape:
     """Take an archive (tar, tar.gz, tar.zst or zip) as the raw body."""
     received = await builds.receive_upload(tx, actor, uploads, instance_id, request.stream())
@@ -119,13 +134,13 @@ async def upload(
 
 @post("/service-instances/{instance_id:uuid}/deployments", status_code=202)
 async def request_deployment(  # noqa: PLR0913 — injected
-    tx: Transaction,
-    actor: Actor,
-    vault: projects.Vault,
-    addressing: Addressing,
-    public: str,
-    instance_id: UUID,
-    data: NewDeployment,
+    tx: NamedDependency[Transaction],
+    actor: NamedDependency[Actor],
+    vault: NamedDependency[projects.Vault],
+    addressing: NamedDependency[Addressing],
+    public: NamedDependency[str],
+    instance_id: FromPath[UUID],
+    data: JSONBody[NewDeployment],
 ) -> DeploymentShape:
     """Deploy; answers at once, with the deployment under way."""
     source = await service.accept_source(tx, vault, data.source)
@@ -137,11 +152,11 @@ async def request_deployment(  # noqa: PLR0913 — injected
 
 @get("/service-instances/{instance_id:uuid}/deployments")
 async def list_deployments(
-    tx: Transaction,
-    actor: Actor,
-    public: str,
-    instance_id: UUID,
-    limit: Annotated[int, Parameter(ge=1, le=500)] = 20,
+    tx: NamedDependency[Transaction],
+    actor: NamedDependency[Actor],
+    public: NamedDependency[str],
+    instance_id: FromPath[UUID],
+    limit: Annotated[int, QueryParameter(ge=1, le=500)] = 20,
 ) -> DeploymentList:
     """The deployments of a service instance, newest first."""
     found = await service.list_deployments(tx, actor, instance_id, limit)
@@ -149,7 +164,13 @@ async def list_deployments(
 
 
 @post("/service-instances/{instance_id:uuid}/scale", status_code=202)
-async def scale(tx: Transaction, actor: Actor, public: str, instance_id: UUID, data: Scale) -> InstanceShape:
+async def scale(
+    tx: NamedDependency[Transaction],
+    actor: NamedDependency[Actor],
+    public: NamedDependency[str],
+    instance_id: FromPath[UUID],
+    data: JSONBody[Scale],
+) -> InstanceShape:
     """Want this many replicas."""
     await service.scale(tx, actor, instance_id, data.replicas)
     return await shape_instance(tx, actor, public, instance_id)
@@ -157,7 +178,11 @@ async def scale(tx: Transaction, actor: Actor, public: str, instance_id: UUID, d
 
 @post("/service-instances/{instance_id:uuid}/restart", status_code=202)
 async def restart(
-    tx: Transaction, actor: Actor, addressing: Addressing, public: str, instance_id: UUID
+    tx: NamedDependency[Transaction],
+    actor: NamedDependency[Actor],
+    addressing: NamedDependency[Addressing],
+    public: NamedDependency[str],
+    instance_id: FromPath[UUID],
 ) -> InstanceShape:
     """Replace all replicas by fresh ones of the same image."""
     await service.restart(tx, actor, addressing, instance_id)
@@ -165,7 +190,12 @@ async def restart(
 
 
 @post("/service-instances/{instance_id:uuid}/down", status_code=202)
-async def take_down(tx: Transaction, actor: Actor, public: str, instance_id: UUID) -> InstanceShape:
+async def take_down(
+    tx: NamedDependency[Transaction],
+    actor: NamedDependency[Actor],
+    public: NamedDependency[str],
+    instance_id: FromPath[UUID],
+) -> InstanceShape:
     """Remove the active deployment; service and variables stay."""
     await service.take_down(tx, actor, instance_id)
     return await shape_instance(tx, actor, public, instance_id)
@@ -173,7 +203,11 @@ async def take_down(tx: Transaction, actor: Actor, public: str, instance_id: UUI
 
 @get("/service-instances/{instance_id:uuid}/variables")
 async def list_variables(
-    tx: Transaction, actor: Actor, vault: projects.Vault, instance_id: UUID, reveal: bool = False
+    tx: NamedDependency[Transaction],
+    actor: NamedDependency[Actor],
+    vault: NamedDependency[projects.Vault],
+    instance_id: FromPath[UUID],
+    reveal: FromQuery[bool] = False,
 ) -> VariableList:
     """Names of variables; their values only with `reveal`, which is a permission of its own."""
     names = await projects.list_variables(tx, actor, instance_id)
@@ -183,13 +217,13 @@ async def list_variables(
 
 @patch("/service-instances/{instance_id:uuid}/variables", status_code=202)
 async def change_variables(  # noqa: PLR0913 — injected
-    tx: Transaction,
-    actor: Actor,
-    vault: projects.Vault,
-    addressing: Addressing,
-    public: str,
-    instance_id: UUID,
-    data: VariablePatch,
+    tx: NamedDependency[Transaction],
+    actor: NamedDependency[Actor],
+    vault: NamedDependency[projects.Vault],
+    addressing: NamedDependency[Addressing],
+    public: NamedDependency[str],
+    instance_id: FromPath[UUID],
+    data: JSONBody[VariablePatch],
 ) -> VariablesChanged:
     """Set and delete variables as one version; what serves is deployed with them, unless `skip_deploy`."""
     changed = await projects.change_variables(tx, actor, vault, instance_id, data.variables)

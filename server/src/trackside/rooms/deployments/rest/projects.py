@@ -4,6 +4,8 @@ from uuid import UUID
 
 import msgspec
 from litestar import delete, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, JSONBody
 
 from trackside.kit.db import Transaction
 from trackside.rooms.access.model import Actor
@@ -31,26 +33,43 @@ async def _shape(tx: Transaction, actor: Actor, public: str, project: Project) -
 
 
 @get("/projects")
-async def list_projects(tx: Transaction, actor: Actor, public: str, name: str | None = None) -> ProjectList:
+async def list_projects(
+    tx: NamedDependency[Transaction],
+    actor: NamedDependency[Actor],
+    public: NamedDependency[str],
+    name: FromQuery[str | None] = None,
+) -> ProjectList:
     """Every project of the workspace, or the one of this name."""
     found = await projects.list_projects(tx, actor, name)
     return ProjectList([await _shape(tx, actor, public, project) for project in found])
 
 
 @post("/projects", status_code=201)
-async def create_project(tx: Transaction, actor: Actor, public: str, data: NewName) -> ProjectShape:
+async def create_project(
+    tx: NamedDependency[Transaction],
+    actor: NamedDependency[Actor],
+    public: NamedDependency[str],
+    data: JSONBody[NewName],
+) -> ProjectShape:
     """Make a project, with the environment `production`."""
     return await _shape(tx, actor, public, await projects.create_project(tx, actor, data.name))
 
 
 @get("/projects/{project_id:uuid}")
-async def read_project(tx: Transaction, actor: Actor, public: str, project_id: UUID) -> ProjectShape:
+async def read_project(
+    tx: NamedDependency[Transaction],
+    actor: NamedDependency[Actor],
+    public: NamedDependency[str],
+    project_id: FromPath[UUID],
+) -> ProjectShape:
     """One project."""
     return await _shape(tx, actor, public, await projects.read_project(tx, actor, project_id))
 
 
 @delete("/projects/{project_id:uuid}", status_code=202)
-async def delete_project(tx: Transaction, actor: Actor, project_id: UUID) -> None:
+async def delete_project(
+    tx: NamedDependency[Transaction], actor: NamedDependency[Actor], project_id: FromPath[UUID]
+) -> None:
     """Delete a project with all that runs in it."""
     await projects.request_deletion(tx, actor, Deletable.PROJECT, project_id)
 

@@ -108,9 +108,7 @@ def deployment_shape(deployment: Deployment, replicas: list[Replica], url: str |
             for r in replicas
             if r.deployment_id == deployment.id and r.role is Role.REPLICA
         ],
-        steps=[
-            StepShape(str(s.name), s.started_at, s.completed_at, s.error, s.is_skipped) for s in deployment.steps
-        ],
+        steps=[StepShape(str(s.name), s.started_at, s.completed_at, s.error, s.is_skipped) for s in deployment.steps],
         image_id=deployment.image.image_id if deployment.image else None,
         rollback_of=deployment.rollback_of,
         config_version=deployment.config_version,

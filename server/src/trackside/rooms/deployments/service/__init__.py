@@ -123,7 +123,9 @@ async def request_deployment(
     patch = {**(settings or {}), **({"source": None} if source is not None else {})}
     for part in settings or {}:
         if part not in ("build", "deploy", "networking"):
-            raise ConfigRefused(f"`settings.{part}` is not a part of a service's config; use build, deploy or networking.")
+            raise ConfigRefused(
+                f"`settings.{part}` is not a part of a service's config; use build, deploy or networking."
+            )
     if patch:
         await _commit(tx, actor, instance, patch)
     if source is not None:

@@ -42,14 +42,10 @@ class Engine:
         self._database = database
         self._world = world
         self._defaults = defaults
-        self._converger = Converger(
-            database, world.runtime, world.logs, vault, defaults.addressing, defaults.limits
-        )
+        self._converger = Converger(database, world.runtime, world.logs, vault, defaults.addressing, defaults.limits)
         self._preparer = Preparer(database, world.builds, vault, world.logs)
 
-    async def converge(
-        self, workspace_id: UUID, instance_id: UUID, wait: Callable[[float], Awaitable[None]]
-    ) -> None:
+    async def converge(self, workspace_id: UUID, instance_id: UUID, wait: Callable[[float], Awaitable[None]]) -> None:
         """Make the service instance run what is wanted, until it rests; `wait` sleeps at most so many seconds."""
         await until_rest(self._converger, workspace_id, instance_id, wait)
 
