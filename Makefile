@@ -1,7 +1,7 @@
 # The manual: `make help`. Everything here is a short name for a command that also works without make.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup demo stop test test-all bench check lint fix types imports contract docs
+.PHONY: help setup setup-tests demo stop test test-all bench check lint fix types imports contract docs
 
 # The platform makes networks and mounts, so the machine's commands run as root.
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env)
@@ -18,6 +18,9 @@ help: ## Show this manual
 setup: ## Install what is missing: system packages, uv, the locked Python packages
 	@bin/setup
 
+setup-tests:
+	@bin/setup --tests
+
 demo: setup ## Start the platform and deploy the example project; prints the URLs and how to sign in
 	@$(SUDO) $(TRACKSIDE) server start
 	@$(SUDO) $(BIN)/python -m trackside demo
@@ -25,15 +28,15 @@ demo: setup ## Start the platform and deploy the example project; prints the URL
 stop: ## Stop exactly what was started; the state directory and system packages stay
 	@if [ -x $(BIN)/python ]; then $(SUDO) $(TRACKSIDE) server stop; else echo "Nothing was set up."; fi
 
-test: setup lint types imports ## Run all tests with all real parts; `make demo` itself first, alone
+test: setup-tests lint types imports ## Run all tests with all real parts; `make demo` itself first, alone
 	@$(PYTEST) -q server/tests/demo
 	@$(PYTEST) -q -m "not slow" --deselect server/tests/demo $(TESTS)
 
-test-all: setup lint types imports ## Run the slow tests too
+test-all: setup-tests lint types imports ## Run the slow tests too
 	@$(PYTEST) -q server/tests/demo
 	@$(PYTEST) -q --deselect server/tests/demo $(TESTS)
 
-bench: setup ## Measure the platform's own share of a deployment
+bench: setup-tests ## Measure the platform's own share of a deployment
 	@$(SUDO) $(BIN)/python -m trackside bench
 
 check: setup lint types imports ## Law, types, lint and pure tests: under two minutes

@@ -59,7 +59,6 @@ PROGRAMS = {
     "iptables": "iptables",
     "mmdebstrap": "mmdebstrap",
     "git": "git",
-    "git-lfs": "git-lfs",
     "ssh": "openssh-client",
     "update-ca-certificates": "ca-certificates",
     "mkfs.ext4": "e2fsprogs",
@@ -70,10 +69,14 @@ PROGRAMS = {
     "xz": "xz-utils",
 }
 """Program → the Debian package that has it. Present programs are left alone, wherever they came from."""
+TEST_PROGRAMS = {"sshd": "openssh-server", "docker-registry": "docker-registry", "busybox": "busybox-static", "wrk": "wrk"}
+"""What the tests and the benchmark need besides: peers to talk to."""
 SERVICES = {
     "docker.io": ("docker.service", "docker.socket"),
     "containerd": ("containerd.service",),
     "haproxy": ("haproxy.service",),
+    "openssh-server": ("ssh.service", "ssh.socket"),
+    "docker-registry": ("docker-registry.service",),
 }
 """Services a package would start by itself at the next boot: the platform starts these programs when it runs, and only then."""
 
@@ -214,7 +217,7 @@ def wanted_stamp() -> str:
 
 def missing_packages() -> list[str]:
     """Packages whose programs are not there."""
-    wanted = dict(PROGRAMS)
+    wanted = PROGRAMS | (TEST_PROGRAMS if "--tests" in sys.argv[1:] else {})
     if read(Path("/sys/module/apparmor/parameters/enabled")).strip() == "Y":
         wanted["apparmor_parser"] = "apparmor"  # without it no container starts on such a kernel
     missing = {package for program, package in wanted.items() if not shutil.which(program, path=SYSTEM_PATH)}

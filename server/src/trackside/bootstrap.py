@@ -118,7 +118,7 @@ class House:
             BuildKitBuilder(buildkit_options(settings, work / "buildkit")),
             DockerImages(settings.engine_url, settings.installation),
             self.uploads(),
-            work / "trees",
+            builds.Workshop(work / "trees", {"dev.trackside.installation": settings.installation}),
         )
 
     def engine(self, runtime: Runtime) -> Engine:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from uuid import UUID
 
 import pytest
+
 from trackside.kit.ids import new_id
 from trackside.rooms.networking.errors import ProxyUnavailable
 from trackside.rooms.networking.model import Backend, EdgeState, Page, Protocol, Route, Server
@@ -43,7 +44,9 @@ def a_backend(*servers: Server, slot: int = 3, instance: UUID | None = None) -> 
 
 
 def a_route(backend: Backend, *hosts: str, target: int | Page | None = None) -> Route:
-    return Route(backend.service_instance_id, hosts or ("app.localhost",), backend.slot if target is None else target, 1)
+    return Route(
+        backend.service_instance_id, hosts or ("app.localhost",), backend.slot if target is None else target, 1
+    )
 
 
 def all_of(*backends: Backend) -> frozenset[UUID]:

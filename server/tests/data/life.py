@@ -13,7 +13,7 @@ from trackside.rooms.access.model import Actor, ActorKind, Grant, Role
 from trackside.rooms.deployments import events, service
 from trackside.rooms.deployments.model import Status, StepName
 from trackside.rooms.networking import service as networking
-from trackside.rooms.networking.model import Addressing, Page, Probe, ProbeKind, Protocol, Server
+from trackside.rooms.networking.model import Addressing, BackendShape, Page, Probe, ProbeKind, Server
 from trackside.rooms.projects import service as projects
 from trackside.rooms.projects.model import Deletable, ServiceInstance
 
@@ -70,8 +70,7 @@ class Life:
             if instance := await self._instance(tx):
                 await service.request_deployment(
                     tx, self.actor, ADDRESSING, instance.id,
-                    source={"kind": "image", "reference": f"app:{self.choose.randrange(9)}"},
-                    settings={"deploy": {"numReplicas": self.choose.randint(1, 4)}},
+                    service.Asked({"kind": "image", "reference": f"app:{self.choose.randrange(9)}"}, {"deploy": {"numReplicas": self.choose.randint(1, 4)}}),
                 )  # fmt: skip
 
     async def progress(self) -> None:
@@ -123,8 +122,8 @@ class Life:
             events.ReplicaChanged(replica_id, identity, "RUNNING", ""),
             events.PortFound(identity, 8080),
         )
-        servers = [Server(replica_id, address, 8080)]
-        await networking.put_backend(tx, instance, identity, servers, Probe(ProbeKind.HTTP, "/health"), Protocol.HTTP1)
+        shape = BackendShape((Server(replica_id, address, 8080),), Probe(ProbeKind.HTTP, "/health"))
+        await networking.put_backend(tx, instance, identity, shape)
         await networking.route_to_backend(tx, instance.id, identity)
         await stream.record(tx, events.DeploymentSucceeded(identity))
 

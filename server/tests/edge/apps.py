@@ -1,4 +1,4 @@
-"""Tiny apps for the edge to serve: each a replica on an address of its own within 127.0.0.0/8, answering with its name."""
+"""Tiny apps for the edge to serve: each a replica on a loopback address of its own, answering with its name."""
 
 import asyncio
 import contextlib

@@ -34,7 +34,9 @@ def free_port() -> int:
 class HAProxyProcess:
     """Starts, kills and stops one HAProxy."""
 
-    def __init__(self, directory: Path, *, slots: int = 20, limits: Limits | None = None, user: str = "haproxy") -> None:
+    def __init__(
+        self, directory: Path, *, slots: int = 20, limits: Limits | None = None, user: str = "haproxy"
+    ) -> None:
         self.limits = limits or Limits()
         self.options = HAProxyOptions(
             directory / "haproxy",

@@ -1,7 +1,7 @@
-"""A load generator of our own: requests at a fixed rate over raw sockets, each with its start, its answer or its failure.
+"""A load generator of our own: requests at a fixed rate over raw sockets, each with its start, its answer or failure.
 
-Open loop: a slow answer does not slow the next request down. With `keep_alive`, connections are used again; a connection
-that ends before the first byte of an answer is a failure here, though a browser would quietly try once more.
+Open loop: a slow answer does not slow the next request down. With `keep_alive`, connections are used again; one that
+ends before the first byte of an answer is a failure here, though a browser would quietly try once more.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ class Target:
 
 @dataclass
 class Outcome:
-    """One request. Times are `time.monotonic()` seconds; `status` is 0 and `failure` says why where there was no answer."""
+    """One request. Times are `time.monotonic()` seconds; without an answer `status` is 0 and `failure` says why."""
 
     started: float
     ended: float = 0.0

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+
 from contracts.proxy import a_backend, a_route, all_of
 from edge.apps import App
 from edge.haproxy_process import HAProxyProcess
@@ -150,7 +151,8 @@ async def test_no_line_is_lost_when_haproxy_reloads_or_is_killed(haproxy: HAProx
                 proxy = haproxy.proxy()
                 await proxy.persist(served)
                 await proxy.grow(60)
-            await until(lambda load=load, at=len(load.outcomes): len(load.outcomes) > at + 100)
+            seen = len(load.outcomes)
+            await until(lambda load=load, seen=seen: len(load.outcomes) > seen + 100)
         assert not load.failures, load.summary()
         answered += [outcome.headers["x-request-id"] for outcome in load.outcomes]
         # HAProxy writes a line when the client has its answer already: a kill right in between would take it along.

@@ -11,6 +11,7 @@ import h2.config
 import h2.connection
 import h2.events
 import pytest
+
 from contracts.proxy import a_backend
 from edge.apps import App, fresh_address
 from edge.site import until

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import grpc
@@ -13,6 +14,7 @@ import grpc.aio
 import httpx
 import pytest
 import websockets
+
 from contracts.proxy import a_backend, a_route, all_of
 from edge.apps import App, fresh_address
 from edge.haproxy_process import HAProxyProcess
@@ -84,7 +86,7 @@ async def test_events_arrive_one_by_one(haproxy: HAProxyProcess, app: App) -> No
             if line:
                 at.append(time.monotonic())
     assert len(at) == 5
-    assert all(later - earlier > 0.05 for earlier, later in zip(at, at[1:], strict=False))
+    assert all(later - earlier > 0.05 for earlier, later in pairwise(at))
 
 
 async def test_http2_without_tls_reaches_an_http1_app(haproxy: HAProxyProcess, app: App) -> None:

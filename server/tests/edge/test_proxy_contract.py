@@ -7,6 +7,7 @@ from ipaddress import IPv4Address
 from uuid import UUID
 
 import pytest
+
 from contracts.proxy import ProxyContract, Stage, a_backend, a_route, all_of
 from edge.apps import App
 from edge.haproxy_process import HAProxyProcess

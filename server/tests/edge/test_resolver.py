@@ -17,6 +17,7 @@ import dns.rcode
 import dns.rdatatype
 import dns.rrset
 import pytest
+
 from edge.haproxy_process import free_port
 from trackside.adapters.resolver.answers import Zone, answer, zone_of
 from trackside.adapters.resolver.limits import RateLimit

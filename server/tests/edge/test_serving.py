@@ -2,13 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 
 import pytest
+
 from edge.apps import App
 from edge.haproxy_process import HAProxyProcess
-from edge.load import Load, Target, fetch
+from edge.load import Load, Outcome, Target, fetch
 from edge.site import Site, Wanted, keeping, until
 from trackside.rooms.networking.model import Page
 
@@ -30,6 +31,11 @@ async def stack() -> AsyncIterator[AsyncExitStack]:
 
 async def started(stack: AsyncExitStack, *names: str) -> list[App]:
     return [await stack.enter_async_context(App(name)) for name in names]
+
+
+def began_after(moment: float) -> Callable[[Outcome], bool]:
+    """Whether a request was sent after this moment."""
+    return lambda outcome: outcome.started > moment
 
 
 def target(site: Site, path: str = "/", method: str = "GET") -> Target:
@@ -70,12 +76,14 @@ async def test_scaling_up_and_down_loses_no_request(site: Site, stack: AsyncExit
             backend = site.again(backend, *apps[:wanted])
             await site.apply([backend], route)
             await site.verified(backend)
-            await until(lambda: set(site.wanted.reports[backend.deployment_id].open_by_replica) == {
-                app.id for app in apps[:wanted]
-            })
+            await until(
+                lambda: (
+                    set(site.wanted.reports[backend.deployment_id].open_by_replica) == {app.id for app in apps[:wanted]}
+                )
+            )
             seen = len(load.outcomes)
             await until(lambda seen=seen: len(load.outcomes) > seen + 100)
-            late = load.bodies(lambda o, at=time.monotonic() - 0.3: o.started > at)
+            late = load.bodies(began_after(time.monotonic() - 0.3))
             assert set(late) <= {app.name.encode() for app in apps[:wanted]}
     assert not load.failures, load.summary()
     assert len(load.bodies()) == 5
@@ -216,9 +224,9 @@ async def test_the_edge_starts_without_the_database_and_mends_what_it_finds(
     wanted.is_away = True
     async with keeping(haproxy, wanted), Load(target(site), RATE) as load:
         await haproxy.proxy().put_routes([])
-        await until(lambda: b"a" in load.bodies(lambda o, at=time.monotonic() - 0.1: o.started > at))
+        await until(lambda: b"a" in load.bodies(began_after(time.monotonic() - 0.1)))
         apps[0].healthy = lambda: False
-        await until(lambda: apps[1].seen and b"a" not in load.bodies(lambda o, at=time.monotonic() - 0.2: o.started > at))
+        await until(lambda: bool(apps[1].seen) and b"a" not in load.bodies(began_after(time.monotonic() - 0.2)))
         wanted.is_away = False
         await until(lambda: site.health(backend).get(apps[0].id) is False)
 
@@ -231,4 +239,4 @@ async def test_pages_name_the_cause(site: Site) -> None:
         answer = await fetch(target(site))
         assert (answer.status, word in answer.body.decode()) == (503, True)
         assert answer.headers["x-request-id"] in answer.body.decode()
-    assert answer.headers["cache-control"] == "no-store"
+        assert answer.headers["cache-control"] == "no-store"

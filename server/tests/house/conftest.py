@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from conftest import Platform, another_workspace
 from rest.client import Rest, signed_in, token_of
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from conftest import Platform
 from litestar import Litestar
 from litestar.testing import AsyncTestClient
+
+from conftest import Platform
 from trackside.adapters.memory.logs import MemoryLogStore
 from trackside.adapters.objects.folder import UploadFolder
 from trackside.entry.rest.app import RestParts, create_app

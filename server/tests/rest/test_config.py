@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+
 from rest.client import Rest
 
 DEPLOY_REFUSED: list[dict[str, Any]] = [
@@ -69,7 +70,7 @@ async def test_a_setting_out_of_its_range_is_refused_by_name_and_changes_nothing
         patch = {"services": {instance["service_id"]: {"deploy": {"startCommand": "new", **deploy}}}}
         response = await rest.send("PATCH", _path(instance), json={"patch": patch})
         error = response.json().get("error", {})
-        key = list(deploy)[0] if "limitOverride" not in deploy else ""
+        key = next(iter(deploy)) if "limitOverride" not in deploy else ""
         if error.get("code") != "projects.config_refused" or key not in error["message"]:
             wrong.append(f"{deploy}: {response.status_code} {response.text[:200]}")
     assert wrong == []

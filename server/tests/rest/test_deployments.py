@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+
 from rest.client import IMAGE, Rest
 from trackside.rooms.deployments import events
 from trackside.rooms.deployments.model import StepName

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from litestar.exceptions import HTTPException
+
 from rest.client import VERSION, Rest, told
 from trackside.entry.rest.errors import BODY_BYTES, STATUS
 from trackside.kit.errors import Kind

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+
 from rest.client import Rest
 from trackside.rooms.telemetry.model import Line, LogKind, Stream
 

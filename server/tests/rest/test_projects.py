@@ -3,6 +3,7 @@
 from uuid import uuid4
 
 import pytest
+
 from rest.client import IMAGE, Rest
 
 BAD_NAMES = ["", "-a", "a-", "1a", "A", "a b", "a_b", "a.b", "a" * 41, "a\n", "../a", "a;b", chr(228), chr(0)]

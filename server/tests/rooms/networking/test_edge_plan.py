@@ -1,4 +1,4 @@
-"""The edge's plan, from every combination of what is wanted, seen and known: it rests where it should, and never gets worse."""
+"""The edge's plan, from every combination of what is wanted, seen and known: it rests, and never gets worse."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from trackside.kit.ids import new_id
 from trackside.rooms.networking.model import (
     Backend,
@@ -160,9 +161,7 @@ def test_a_page_is_always_followed(page: Page) -> None:
 def test_a_slot_given_to_another_service_is_left_before_its_replicas_come() -> None:
     theirs = a_backend(1, a_server(5), owner=THEM)
     ours = a_backend(2, a_server(2))
-    seen = ProxyState(
-        {1: seen_slot(a_backend(1, a_server(1)), a_server(1))}, {"a.localhost": US}, {US: "slot:1"}
-    )
+    seen = ProxyState({1: seen_slot(a_backend(1, a_server(1)), a_server(1))}, {"a.localhost": US}, {US: "slot:1"})
     wanted = EdgeState((theirs, ours), (a_route(2), a_route(1, owner=THEM, host="b.localhost")))
     decided = plan(wanted, seen, {UUID(int=5): WELL}, 500)
     first, *rest = decided.steps

@@ -1,8 +1,6 @@
 """One probe of one replica: a question, and the answer as a sentence for people."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import h2.config
@@ -89,19 +87,10 @@ async def _http2(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pat
     while data := await reader.read(HEAD_BYTES):
         for event in connection.receive_data(data):
             if isinstance(event, h2.events.ResponseReceived):
-                with _malformed_is_no_http():
-                    status = int(dict(event.headers)[":status"])
+                status = int(next(value for name, value in event.headers if name == ":status"))
             if isinstance(event, h2.events.DataReceived) and status:
                 return status, event.data
             if isinstance(event, h2.events.StreamEnded) or (status == 200):
                 return status, b""
         writer.write(connection.data_to_send())
     raise ConnectionResetError
-
-
-@contextmanager
-def _malformed_is_no_http() -> Iterator[None]:
-    try:
-        yield
-    except KeyError as error:
-        raise ValueError(error) from error

@@ -1,7 +1,7 @@
 """One line of the access log: how HAProxy is told to write it, and how it is read. Pure.
 
-Texts that a client chose go through HAProxy's `json` converter; numbers that HAProxy pads with zeros are not JSON numbers,
-except after the seconds. The query is left out of the path: it may carry secrets.
+Texts that a client chose go through HAProxy's `json` converter. Numbers that HAProxy pads with zeros are no JSON
+numbers, except after the seconds. The query is left out of the path: it may carry secrets.
 """
 
 from datetime import UTC, datetime

@@ -1,8 +1,8 @@
 """The access log between HAProxy and the edge process: a file, best in memory, that neither can lose a line of.
 
-HAProxy appends whole lines and never waits (its rings and datagrams were found to lose lines when the reader, or HAProxy's
-own process at a reload, goes). The first page of the file holds how far the reader has come, so a reader that was killed goes
-on where its lines were last taken over; what has been read is given back to the file system by punching a hole.
+HAProxy appends whole lines and never waits. (Its rings and datagrams lose lines when the reader goes, or HAProxy's own
+process at a reload.) The first page of the file holds how far the reader has come, so one that was killed goes on where
+its lines were last taken over; what has been read is given back to the file system by punching a hole.
 HAProxy counts the lines it writes and stops at a bound; the reader sets the count back.
 """
 
@@ -110,7 +110,7 @@ class AccessLog:
 
 
 def complete_lines(data: bytes) -> tuple[list[bytes], int]:
-    """The complete lines at the start of `data`, and how many bytes they take. A chunk without any line end is skipped."""
+    """The complete lines at the start of `data`, and how many bytes they take. A chunk without a line end is skipped."""
     end = data.rfind(b"\n") + 1
     if not end and len(data) == CHUNK:
         return [], CHUNK

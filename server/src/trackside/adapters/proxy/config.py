@@ -22,10 +22,11 @@ LOG_DESCRIPTOR = 3
 FIRST_SLOT_ID = 1000
 """HAProxy's number of slot 0; the others follow."""
 
-# A dead replica's address stops answering: two failed connects, half a second apart, take it out before the prober does.
+# A dead replica's address stops answering: two failed connects, half a second apart, take it out before the prober
+# does.
 CHECK = "check inter 2s fastinter 500ms downinter 1s fall 2 rise 1"
-# Apps close idle connections after 2 s (gunicorn), 5 s (Node, uvicorn) or more. Ours are gone before, so that no request
-# meets a connection that is just closing.
+# Apps close idle connections after 2 s (gunicorn), 5 s (Node, uvicorn) or more. Ours are gone before, so that no
+# request meets a connection that is just closing.
 KEPT = "pool-purge-delay 1s"
 HOST = re.compile(r"[a-z0-9*_](?:[a-z0-9._*-]{0,252})")
 
@@ -61,7 +62,10 @@ def entry(server: Server, protocol: Protocol) -> Entry:
 
 
 def hosts_map(routes: Iterable[Route]) -> dict[str, str]:
-    """Host → service instance. Errors: `ProxyUnavailable` for what can be no host, before it reaches HAProxy's language."""
+    """Host → service instance.
+
+    Errors: `ProxyUnavailable` for what can be no host, before it reaches HAProxy's language.
+    """
     wanted = {host.lower(): str(route.service_instance_id) for route in routes for host in route.hosts}
     for host in wanted:
         if not HOST.fullmatch(host):
@@ -267,7 +271,7 @@ def _answer(name: str, page: pages.ErrorPage, condition: str = "") -> list[str]:
     start = f"http-request return status {page.status} content-type"
     otherwise = f" if {condition}" if condition else ""
     return [
-        f"{start} application/json lf-file pages/{name}.json {common} if {{ var(txn.wants) json }} {condition}".rstrip(),
+        f"{start} application/json lf-file pages/{name}.json {common} if {{ var(txn.wants) json }} {condition}",
         f'{start} "text/html; charset=utf-8" lf-file pages/{name}.html {common}{otherwise}',
     ]
 

@@ -1,6 +1,7 @@
 """Port `Proxy` on HAProxy: its runtime API for every change, a reload of its master for more slots.
 
-After a reload the former process still ends what it has begun: it is told of every change too, and its open requests count.
+After a reload the former process still ends what it has begun: it is told of every change too, and its open requests
+count.
 """
 
 import asyncio
@@ -122,7 +123,7 @@ class HAProxy:
         await self._delete(name, servers)
 
     async def _delete(self, slot: str, names: Sequence[str]) -> None:
-        """HAProxy closes a server's idle connections in its own time and refuses until then: the next pass asks again."""
+        """HAProxy closes idle connections in its own time and refuses until then: the next pass asks again."""
         for pause in (0.0, 0.005, 0.02, 0.1):
             if not names:
                 return

@@ -138,7 +138,7 @@ def named() -> dict[str, ErrorPage]:
 def _failure_files(page: ErrorPage) -> dict[str, str]:
     """HAProxy's own errors have one body each: it picks the text by what the client asked for, from two-line maps.
 
-    A map's value is not a log-format, hence the text before the request id, and the text after it, are maps of their own.
+    A map's value is not a log-format: hence one map for the text before the request id, and one for the text after it.
     """
     before_html, after_html = html(page).split(REQUEST_ID)
     before_json, after_json = json(page).split(REQUEST_ID)

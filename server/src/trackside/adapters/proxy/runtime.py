@@ -53,7 +53,7 @@ async def _answer(reader: asyncio.StreamReader) -> str:
 
 @dataclass(frozen=True)
 class Processes:
-    """What the master tells: the serving process, those that a reload has left finishing, and how many reloads failed."""
+    """What the master tells: the serving process, those that a reload left finishing, and how many reloads failed."""
 
     serving: int | None
     leaving: tuple[int, ...]
@@ -99,7 +99,8 @@ class MasterSocket:
 
 def parse_processes(text: str) -> Processes:
     """The answer to `show proc`."""
-    section, serving, leaving, failed = "", None, [], 0
+    section, serving, failed = "", None, 0
+    leaving: list[int] = []
     for line in text.splitlines():
         if line.startswith("# "):
             section = line[2:].strip()

@@ -25,10 +25,10 @@ SECONDS = 1
 
 @dataclass(frozen=True)
 class Zone:
-    """What one listening address answers: the names of its network; `network` None answers outside names only, to all."""
+    """What one listening address answers: its network's names; where `network` is None, outside names only, to all."""
 
     network: IPv4Network | None
-    names: Mapping[str, tuple[IPv4Address, ...]] = field(default_factory=dict)
+    names: Mapping[str, tuple[IPv4Address, ...]] = field(default_factory=dict[str, tuple[IPv4Address, ...]])
 
 
 def zone_of(network: IPv4Network, names: Sequence[Name]) -> Zone:
@@ -70,7 +70,7 @@ def _private(zone: Zone, asked: dns.message.Message) -> bytes:
 
 
 def _asks_for_neighbour(name: dns.name.Name) -> bool:
-    """Whether the name of a private address is asked for: nobody outside knows it, and it is nobody's business there."""
+    """Whether the name of a private address is asked for: nobody outside knows it, nor should hear of it."""
     if not name.is_subdomain(REVERSE):
         return False
     labels = [label.decode(errors="replace") for label in name.relativize(REVERSE).labels]

@@ -1,4 +1,4 @@
-"""Outside resolvers: a question is passed on byte for byte under an id of our own, so EDNS and its options go through."""
+"""Outside resolvers: a question is passed on byte for byte under an id of our own, so EDNS goes through as it is."""
 
 import asyncio
 import secrets

@@ -126,10 +126,18 @@ def sub_directory(tree: Path, directory: str) -> Path:
     return found
 
 
+@dataclass(frozen=True)
+class Workshop:
+    """Where builds lay their sources out, and the labels that their images carry."""
+
+    directory: Path
+    labels: Mapping[str, str]
+
+
 class Builds:
     """Turns sources into images on the engine that runs apps."""
 
-    def __init__(self, sources: Sources, builder: Builder, images: Images, uploads: Uploads, workshop: Path) -> None:
+    def __init__(self, sources: Sources, builder: Builder, images: Images, uploads: Uploads, workshop: Workshop) -> None:
         self._sources = sources
         self._builder = builder
         self._images = images
@@ -167,12 +175,13 @@ class Builds:
             target=wanted.settings.target,
             build_arguments=wanted.settings.build_arguments,
             variables=wanted.variables,
+            labels=self._workshop.labels,
         )
         return await self._builder.build(order, log), planned
 
     async def publish(self, image_id: str, planned: plan.PlannedBuild, log: BuildLog) -> Built:
         """Move a built image to the engine that runs apps."""
-        image = await self._builder.publish(image_id, {}, log)
+        image = await self._builder.publish(image_id, self._workshop.labels, log)
         return Built(image, planned, tuple(sorted(plan.variable_names(planned))))
 
     async def cancel(self, build_id: UUID) -> None:
@@ -195,4 +204,4 @@ class Builds:
         shutil.rmtree(self._directory(build_id), ignore_errors=True)
 
     def _directory(self, build_id: UUID) -> Path:
-        return self._workshop / build_id.hex
+        return self._workshop.directory / build_id.hex

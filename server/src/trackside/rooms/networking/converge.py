@@ -92,7 +92,7 @@ class EdgeKeeper:
             group.create_task(self._reporter.run())
 
     async def _follow_store(self) -> None:
-        """Load what is wanted at every nudge, and now and then without one. A database that hangs holds up nothing else."""
+        """Load what is wanted at every nudge, and now and then without one. A slow database holds up nothing else."""
         told = False
         while True:
             try:

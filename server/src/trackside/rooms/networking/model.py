@@ -54,6 +54,15 @@ class Backend:
     revision: int
 
 
+@dataclass(frozen=True)
+class BackendShape:
+    """What a backend is to be: its servers, how they are probed, and what is spoken to them."""
+
+    servers: tuple[Server, ...]
+    probe: Probe | None
+    protocol: Protocol = Protocol.HTTP1
+
+
 class Page(StrEnum):
     """A route's target where no replica serves: the error page that names the cause."""
 

@@ -1,7 +1,7 @@
 """What must change at the edge so that it serves what is wanted.
 
-Pure: what is wanted, what the proxy holds, and what the prober has seen go in; what to serve, and the steps to it, come out.
-A backend takes requests only with replicas that are well, and a route moves to it only then.
+Pure: what is wanted, what the proxy holds, and what the prober has seen go in; what to serve, and the steps to it, come
+out. A backend takes requests only with replicas that are well, and a route moves to it only then.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -62,8 +62,8 @@ class Plan:
 def ready_replicas(backend: Backend, seen: ProxySlot, health: Mapping[UUID, Health]) -> frozenset[UUID]:
     """The replicas of a backend that take requests.
 
-    A new one waits for its first good probe; one that served already when the edge process started is trusted until it was
-    probed. Where none would be left, those that served go on: a doubtful answer is better than none.
+    A new one waits for its first good probe; one that served already when the edge process started is trusted until it
+    was probed. Where none would be left, those that served go on: a doubtful answer is better than none.
     """
     staying = staying_replicas(backend)
     if backend.probe is None:

@@ -11,7 +11,7 @@ from trackside.rooms.networking.model import Backend, EdgeState, Health, Name, R
 
 @dataclass(frozen=True)
 class ProxySlot:
-    """What the proxy really holds in one slot: servers by replica, whether each takes requests, and its open requests."""
+    """What the proxy really holds in one slot: servers by replica, which take requests, and their open requests."""
 
     slot: int
     servers: Mapping[UUID, str]  # replica id → "address:port"
@@ -33,7 +33,7 @@ class Served:
     """What a cold start of the edge is to serve: routes as applied, and by slot the replicas that take requests."""
 
     state: EdgeState = field(default_factory=EdgeState)
-    ready: Mapping[int, frozenset[UUID]] = field(default_factory=dict)
+    ready: Mapping[int, frozenset[UUID]] = field(default_factory=dict[int, frozenset[UUID]])
 
 
 class Proxy(Protocol):

@@ -14,13 +14,11 @@ from trackside.rooms.networking.model import (
     Addressing,
     Backend,
     BackendReport,
+    BackendShape,
     EdgeState,
     Name,
     Page,
-    Probe,
-    Protocol,
     Route,
-    Server,
 )
 from trackside.rooms.projects.model import ServiceInstance
 
@@ -97,19 +95,13 @@ async def route_of(tx: Transaction, instance_id: UUID) -> tuple[Route, UUID | No
     return await store.route(tx, instance_id)
 
 
-async def put_backend(
-    tx: Transaction,
-    instance: ServiceInstance,
-    deployment_id: UUID,
-    servers: Sequence[Server],
-    probe: Probe | None,
-    protocol: Protocol,
-) -> None:
-    """Want a deployment's backend to have these servers; a slot is found at the first call. Errors: `SlotsExhausted`."""
+async def put_backend(tx: Transaction, instance: ServiceInstance, deployment_id: UUID, shape: BackendShape) -> None:
+    """Want a deployment's backend to be so; a slot is found at the first call. Errors: `SlotsExhausted`."""
     present = {backend.deployment_id: backend for backend in await store.backends_of(tx, instance.id)}
     before = present.get(deployment_id)
-    if before and (before.servers, before.probe, before.protocol) == (tuple(servers), probe, protocol):
+    if before and BackendShape(before.servers, before.probe, before.protocol) == shape:
         return
+    probe = shape.probe
     await stream.record(
         tx,
         events.BackendPut(
@@ -120,12 +112,12 @@ async def put_backend(
             slot=before.slot if before else await _free_slot(tx),
             servers=[
                 {"replica_id": str(s.replica_id), "address": str(s.address), "port": s.port, "is_leaving": s.is_leaving}
-                for s in servers
+                for s in shape.servers
             ],
             probe={"kind": str(probe.kind), "path": probe.path, "timeout": probe.timeout, "interval": probe.interval}
             if probe
             else None,
-            protocol=str(protocol),
+            protocol=str(shape.protocol),
         ),
     )
 

@@ -321,17 +321,21 @@ async def reports_of(tx: Transaction, instance_id: UUID) -> dict[UUID, tuple[Bac
 
 
 async def save_reports(tx: Transaction, reports: Sequence[BackendReport], applied: Mapping[UUID, int]) -> None:
-    """Store what the edge did and saw, and nudge whoever waits for it. Reports on what is gone are dropped."""
+    """Store what the edge did and saw, and nudge whoever waits for it. Reports on what is gone are dropped.
+
+    All of one call carry one time: they were seen together.
+    """
+    at = tx.clock.now()
     touched: set[tuple[UUID, UUID]] = set()
     for report in reports:
-        touched |= await _save_backend_report(tx, report)
+        touched |= await _save_backend_report(tx, report, at)
     for instance_id, revision in applied.items():
-        touched |= await _save_route_report(tx, instance_id, revision)
+        touched |= await _save_route_report(tx, instance_id, revision, at)
     for workspace_id, instance_id in touched:
         await tx.notify(REPORT_CHANNEL, f"{workspace_id}:{instance_id}")
 
 
-async def _save_backend_report(tx: Transaction, report: BackendReport) -> set[tuple[UUID, UUID]]:
+async def _save_backend_report(tx: Transaction, report: BackendReport, at: datetime) -> set[tuple[UUID, UUID]]:
     query = select(backends.c.workspace_id, backends.c.service_instance_id)
     owner = (await tx.connection.execute(query.where(backends.c.deployment_id == report.deployment_id))).first()
     if owner is None:
@@ -345,19 +349,19 @@ async def _save_backend_report(tx: Transaction, report: BackendReport) -> set[tu
         },
         "open_requests": report.open_requests,
         "open_by_replica": {str(key): count for key, count in report.open_by_replica.items()},
-        "at": tx.clock.now(),
+        "at": at,
     }
     statement = insert(backend_reports).values(deployment_id=report.deployment_id, **values)
     await tx.connection.execute(statement.on_conflict_do_update(index_elements=["deployment_id"], set_=values))
     return {(owner.workspace_id, owner.service_instance_id)}
 
 
-async def _save_route_report(tx: Transaction, instance_id: UUID, revision: int) -> set[tuple[UUID, UUID]]:
+async def _save_route_report(tx: Transaction, instance_id: UUID, revision: int, at: datetime) -> set[tuple[UUID, UUID]]:
     query = select(routes.c.workspace_id).where(routes.c.service_instance_id == instance_id)
     workspace_id = (await tx.connection.execute(query)).scalar_one_or_none()
     if workspace_id is None:
         return set()
-    values = {"workspace_id": workspace_id, "revision": revision, "at": tx.clock.now()}
+    values = {"workspace_id": workspace_id, "revision": revision, "at": at}
     statement = insert(route_reports).values(service_instance_id=instance_id, **values)
     await tx.connection.execute(statement.on_conflict_do_update(index_elements=["service_instance_id"], set_=values))
     return {(workspace_id, instance_id)}

@@ -64,7 +64,7 @@ async def keep_accesses(store: LogStore, entries: Sequence[Access], owners: Mapp
     """Store lines of the access log, each with the service instance it belongs to. `owners`: workspace by service instance."""
     by_instance: dict[UUID, list[Line]] = {}
     for entry in entries:
-        if entry.service_instance_id in owners:
+        if entry.service_instance_id is not None and entry.service_instance_id in owners:
             by_instance.setdefault(entry.service_instance_id, []).append(access_line(entry))
     for instance_id, lines in by_instance.items():
         await store.append(Stream(owners[instance_id], LogKind.HTTP, instance_id), lines)

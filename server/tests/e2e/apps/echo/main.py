@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 VERSION = os.environ.get("VERSION", "1")
@@ -23,7 +24,7 @@ async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
                 (int(line.split(":")[1]) for line in head.split("\r\n") if line.lower().startswith("content-length")), 0
             )
             await reader.readexactly(length)
-            status, body = await respond(method, urlsplit(target))
+            status, body = await respond(method, urlsplit(target), head)
             writer.write(f"HTTP/1.1 {status} X\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
             await writer.drain()
     except (EOFError, OSError):
@@ -32,7 +33,7 @@ async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
         writer.close()
 
 
-async def respond(method: str, url) -> tuple[int, bytes]:
+async def respond(method: str, url, head: str) -> tuple[int, bytes]:
     query = {key: values[0] for key, values in parse_qs(url.query).items()}
     match url.path:
         case "/slow":
@@ -50,6 +51,10 @@ async def respond(method: str, url) -> tuple[int, bytes]:
             print(query.get("line", ""), flush=True)
         case "/variable":
             return 200, json.dumps(os.environ.get(query["name"])).encode()
+        case "/headers":
+            return 200, head.encode("latin-1")
+        case "/file":
+            return 200, Path(query["path"]).read_bytes()
         case "/replica":
             return 200, REPLICA.encode()
         case "/resolve":

@@ -46,8 +46,20 @@ from trackside.rooms.projects import service as projects
 from trackside.rooms.projects.model import ServiceInstance
 
 log = structlog.get_logger()
+MOST_AT_ONCE = 50
+"""Passes without a pause; more than a deployment ever needs means that something does not help, and must not spin."""
 RETRY = 1.0
 """Seconds before looking again when the engine or the edge does not answer."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What converging works with."""
+
+    database: Database
+    runtime: Runtime
+    logs: Logs
+    vault: projects.Vault
 
 
 @dataclass(frozen=True)
@@ -65,19 +77,11 @@ class Loaded:
 class Converger:
     """Makes service instances run what is wanted."""
 
-    def __init__(
-        self,
-        database: Database,
-        runtime: Runtime,
-        logs: Logs,
-        vault: projects.Vault,
-        addressing: Addressing,
-        limits: Limits,
-    ) -> None:
-        self._database = database
-        self._runtime = runtime
-        self._logs = logs
-        self._vault = vault
+    def __init__(self, parts: Parts, addressing: Addressing, limits: Limits) -> None:
+        self._database = parts.database
+        self._runtime = parts.runtime
+        self._logs = parts.logs
+        self._vault = parts.vault
         self._addressing = addressing
         self._limits = limits
 
@@ -98,7 +102,7 @@ class Converger:
             return plan.look_again
         async with self._database.transaction(workspace_id) as tx:
             await self._save(tx, loaded, plan.actions, refused)
-        return 0.0 if any(not isinstance(action, WORLD) for action in plan.actions) else plan.look_again
+        return 0.0
 
     # --- load ---
 
@@ -284,11 +288,13 @@ Nudge = Callable[[float], Awaitable[None]]
 
 async def until_rest(converger: Converger, workspace_id: UUID, instance_id: UUID, wait: Nudge) -> None:
     """Pass after pass until nothing is about to change; `wait` sleeps at most so long, less when nudged."""
-    pause = 0.0
+    pause, at_once = 0.0, 0
     while True:
         delay = await converger.step(workspace_id, instance_id)
         if delay is None or delay >= planner.WATCH:
             return
-        pause = 0.0 if delay == 0 else min(0.5, max(delay, pause * 1.3))
-        if pause:
-            await wait(pause)
+        at_once = at_once + 1 if delay == 0 else 0
+        if delay == 0 and at_once < MOST_AT_ONCE:
+            continue
+        pause = min(0.5, max(delay or planner.BUSY, pause * 1.3)) if delay else 0.5
+        await wait(pause)

@@ -1,7 +1,7 @@
 """Writes a plan's actions down as events: one small function per action, in one table."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from trackside.kit import events as stream
@@ -35,7 +35,7 @@ from trackside.rooms.deployments.model import (
 )
 from trackside.rooms.deployments.plan.workload import probe_of
 from trackside.rooms.networking import service as networking
-from trackside.rooms.networking.model import Protocol
+from trackside.rooms.networking.model import BackendShape, Protocol
 from trackside.rooms.projects.model import ServiceInstance
 
 
@@ -90,13 +90,12 @@ async def _leave(desk: Desk, action: LeaveReplica) -> None:
     await stream.record(desk.tx, events.ReplicaLeaving(action.replica_id, action.deployment_id))
     for backend in await networking.backends_of(desk.tx, desk.instance.id):
         if backend.deployment_id == action.deployment_id:
-            servers = [
-                networking.Server(s.replica_id, s.address, s.port, s.is_leaving or s.replica_id == action.replica_id)
-                for s in backend.servers
-            ]
-            await networking.put_backend(
-                desk.tx, desk.instance, action.deployment_id, servers, backend.probe, backend.protocol
+            servers = tuple(
+                replace(server, is_leaving=server.is_leaving or server.replica_id == action.replica_id)
+                for server in backend.servers
             )
+            shape = BackendShape(servers, backend.probe, backend.protocol)
+            await networking.put_backend(desk.tx, desk.instance, action.deployment_id, shape)
 
 
 async def _note(desk: Desk, action: NoteReplica) -> None:
@@ -122,14 +121,8 @@ async def _find_port(desk: Desk, action: FindPort) -> None:
 
 async def _put_backend(desk: Desk, action: PutBackend) -> None:
     deployment = desk.deployment(action)
-    await networking.put_backend(
-        desk.tx,
-        desk.instance,
-        deployment.id,
-        action.servers,
-        probe_of(deployment),
-        Protocol(deployment.settings.protocol),
-    )
+    shape = BackendShape(action.servers, probe_of(deployment), Protocol(deployment.settings.protocol))
+    await networking.put_backend(desk.tx, desk.instance, deployment.id, shape)
 
 
 async def _remove_backend(desk: Desk, action: RemoveBackend) -> None:

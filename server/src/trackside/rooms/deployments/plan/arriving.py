@@ -72,13 +72,16 @@ def replicas(snapshot: Snapshot, view: DeploymentView) -> list[Action] | None:
     """Have the wanted number of containers, started; None where they are."""
     deployment = view.deployment
     present = facts.members(view)
+    begin: list[Action] = []
     if deployment.step(StepName.CREATE_CONTAINER) is None:
-        return [BeginStep(deployment.id, StepName.CREATE_CONTAINER)]
+        begin = [BeginStep(deployment.id, StepName.CREATE_CONTAINER)]
     missing = deployment.wanted_replicas - len(present)
     if missing > 0:
         used = {r.replica.ordinal for r in present}
         free = [number for number in range(deployment.wanted_replicas) if number not in used]
-        return [AddReplicas(deployment.id, Role.REPLICA, tuple(free[:missing]))]
+        return [*begin, AddReplicas(deployment.id, Role.REPLICA, tuple(free[:missing]))]
+    if begin:
+        return begin
     surplus = present[deployment.wanted_replicas :]
     if surplus:
         return [RemoveReplica(deployment.id, r.replica.id) for r in surplus]
@@ -111,13 +114,16 @@ def verify(snapshot: Snapshot, view: DeploymentView) -> list[Action] | None:
     port = facts.target_port(deployment, present)
     if port is None:
         return []
-    if deployment.port is None:
-        return [FindPort(deployment.id, port)]
+    found: list[Action] = [FindPort(deployment.id, port)] if deployment.port is None else []
     servers = facts.servers(view, port)
-    if view.backend is None or view.backend.servers != servers:
-        return [PutBackend(deployment.id, servers)]
-    if not all(is_verified(view, r) for r in present):
-        return []
+    if found or view.backend is None or view.backend.servers != servers:
+        return [*found, PutBackend(deployment.id, servers)]
+    return swap(snapshot, view) if all(is_verified(view, r) for r in present) else []
+
+
+def swap(snapshot: Snapshot, view: DeploymentView) -> list[Action]:
+    """Every replica is well: send the traffic here."""
+    deployment = view.deployment
     health = deployment.step(StepName.HEALTHCHECK)
     if health and health.completed_at is None:
         return [

@@ -145,7 +145,7 @@ async def request_deployment(  # noqa: PLR0913 — injected
     """Deploy; answers at once, with the deployment under way."""
     source = await service.accept_source(tx, vault, data.source)
     deployment = await service.request_deployment(
-        tx, actor, addressing, instance_id, source=source, settings=data.settings
+        tx, actor, addressing, instance_id, service.Asked(source, data.settings)
     )
     return await shape_deployment(tx, actor, public, deployment)
 

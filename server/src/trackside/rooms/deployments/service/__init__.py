@@ -106,19 +106,26 @@ async def view_instances(tx: Transaction, actor: Actor, instances: Sequence[Serv
 # --- asking for deployments ---
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What a deployment is asked for with: a source (None: the configured one), and parts of the config (build, deploy).
+
+    Both become part of the config.
+    """
+
+    source: Mapping[str, Any] | None = None
+    settings: Mapping[str, Any] | None = None
+
+
 async def request_deployment(
     tx: Transaction,
     actor: Actor,
     addressing: Addressing,
     instance_id: UUID,
-    *,
-    source: Mapping[str, Any] | None = None,
-    settings: Mapping[str, Any] | None = None,
+    asked: Asked,
 ) -> Deployment:
-    """Deploy a source (None: the configured one) with the newest config, patched before by `settings` (build, deploy).
-
-    The source and the settings become part of the config. Errors: `NothingToDeploy`, `ConfigRefused`.
-    """
+    """Deploy what was asked, with the newest config. Errors: `NothingToDeploy`, `ConfigRefused`."""
+    source, settings = asked.source, asked.settings
     instance = await projects.read_instance(tx, actor, instance_id, Permission.DEPLOYMENT_CREATE)
     patch = {**(settings or {}), **({"source": None} if source is not None else {})}
     for part in settings or {}:

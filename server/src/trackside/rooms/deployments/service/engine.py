@@ -7,7 +7,7 @@ from uuid import UUID
 from trackside.kit.db import Database
 from trackside.rooms.builds.service import Builds
 from trackside.rooms.deployments import store
-from trackside.rooms.deployments.converge import Converger, until_rest
+from trackside.rooms.deployments.converge import Converger, Parts, until_rest
 from trackside.rooms.deployments.converge.deleting import clear_away
 from trackside.rooms.deployments.converge.preparing import Preparer
 from trackside.rooms.deployments.model import Limits
@@ -42,7 +42,9 @@ class Engine:
         self._database = database
         self._world = world
         self._defaults = defaults
-        self._converger = Converger(database, world.runtime, world.logs, vault, defaults.addressing, defaults.limits)
+        self._converger = Converger(
+            Parts(database, world.runtime, world.logs, vault), defaults.addressing, defaults.limits
+        )
         self._preparer = Preparer(database, world.builds, vault, world.logs)
 
     async def converge(self, workspace_id: UUID, instance_id: UUID, wait: Callable[[float], Awaitable[None]]) -> None:
