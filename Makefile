@@ -1,7 +1,7 @@
 # The manual: `make help`. Everything here is a short name for a command that also works without make.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-tests demo stop test test-all bench check lint fix types imports contract docs
+.PHONY: help setup setup-tests demo stop test test-all bench check lint fix types imports contract
 
 # The platform makes networks and mounts, so the machine's commands run as root.
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env)
@@ -9,7 +9,7 @@ BIN := .venv/bin
 TRACKSIDE := bin/trackside
 PYTEST := $(SUDO) $(BIN)/pytest
 TESTS := server/tests planner/tests cli/tests
-PURE := server/tests/rooms server/tests/golden server/tests/house planner/tests cli/tests
+PURE := server/tests/rooms planner/tests cli/tests
 SOURCES := server planner cli bin/setup.py
 
 help: ## Show this manual
@@ -58,6 +58,3 @@ imports: ## Check the import law
 
 contract: setup ## Write anew what clients know of the server: contract/
 	@$(BIN)/python -m trackside contract
-
-docs: setup ## Build the documentation into site/
-	@$(BIN)/mkdocs build --strict

@@ -69,7 +69,12 @@ PROGRAMS = {
     "xz": "xz-utils",
 }
 """Program → the Debian package that has it. Present programs are left alone, wherever they came from."""
-TEST_PROGRAMS = {"sshd": "openssh-server", "docker-registry": "docker-registry", "busybox": "busybox-static", "wrk": "wrk"}
+TEST_PROGRAMS = {
+    "sshd": "openssh-server",
+    "docker-registry": "docker-registry",
+    "busybox": "busybox-static",
+    "wrk": "wrk",
+}
 """What the tests and the benchmark need besides: peers to talk to."""
 SERVICES = {
     "docker.io": ("docker.service", "docker.socket"),

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from harness import Process, Ran, Run
 from trackside_cli.main import run
 from twin import TOKEN, Platform

@@ -5,6 +5,7 @@ import stat
 from pathlib import Path
 
 import pytest
+
 from harness import Process, Run
 from trackside_cli import session
 from twin import TOKEN, Platform, Refused

@@ -11,6 +11,7 @@ import threading
 from pathlib import Path
 
 import pytest
+
 from harness import Process, Run
 from twin import FAILS, LATER, STAYS, SUCCEEDS, Course, Json, Platform, Refused, a_step
 from twin_server import Twin

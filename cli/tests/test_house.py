@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+
 import trackside_cli
 from harness import Process, Run
 from trackside_cli import docs, moments, version

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from trackside_cli.ignore import is_ignored, parse
 from trackside_cli.pack import survey
 

@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
+
 from harness import Process, Run
 from twin import LATER, Json, Platform
 from twin_server import Twin

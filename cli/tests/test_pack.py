@@ -9,6 +9,7 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
+
 from trackside_cli.errors import FileError, UsageError
 from trackside_cli.pack import stream, survey
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from harness import Process, Run
 from twin import NOW, Json, Platform
 

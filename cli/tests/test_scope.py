@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from harness import Run
 from trackside_cli import scope
 from twin import Platform, Refused

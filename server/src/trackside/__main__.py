@@ -3,7 +3,7 @@
 import sys
 from argparse import ArgumentParser
 
-from trackside.command import admin, contract, demo, processes, server
+from trackside.command import admin, bench, contract, demo, processes, server
 from trackside.command.printing import complain
 from trackside.kit.errors import TracksideError
 
@@ -17,6 +17,7 @@ def main() -> int:
     processes.add_commands(commands.add_parser("run", help="run one process of the platform (the supervisor does)"))
     demo.add_commands(commands.add_parser("demo", help="deploy the example project and say how to go on"))
     contract.add_commands(commands.add_parser("contract", help="write what clients know of the server: contract/"))
+    bench.add_commands(commands.add_parser("bench", help="measure the platform's own share of a deployment"))
     arguments = parser.parse_args()
     try:
         return int(arguments.run(arguments))

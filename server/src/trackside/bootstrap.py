@@ -19,9 +19,9 @@ from trackside.adapters.docker.manifests import DockerOptions
 from trackside.adapters.docker.runtime import DockerRuntime
 from trackside.adapters.git.options import GitOptions
 from trackside.adapters.git.sources import GitSources
-from trackside.adapters.logfiles.writer import LogOptions
 from trackside.adapters.logfiles.store import FileLogStore
 from trackside.adapters.logfiles.turns import FileTurns
+from trackside.adapters.logfiles.writer import LogOptions
 from trackside.adapters.objects.folder import UploadFolder
 from trackside.adapters.prober.prober import ReplicaProber
 from trackside.adapters.proxy.access_log import AccessLog

@@ -30,7 +30,7 @@ async def messages(store: LogStore, stream: Stream, **query: object) -> list[str
 class LogStoreContract:
     async def test_lines_come_back_as_they_were_given(self, store: LogStore) -> None:
         stream, replica_id = a_stream(), uuid4()
-        awkward = "tab\t quote\" back\\slash nul\0 snow☃ \U0001f600 \x1b[31mred\x1b[0m"
+        awkward = 'tab\t quote" back\\slash nul\0 snow☃ \U0001f600 \x1b[31mred\x1b[0m'
         given = [
             Line(START, awkward, "error", replica_id, {"replica": str(uuid4()), "ключ": "v\nw", "": ""}),
             Line(START, ""),

@@ -187,9 +187,7 @@ class RuntimeContract:
         seen = await until_state(runtime, workload, SeenState.EXITED)
         assert (seen.exit_code, seen.restarts) == (0, 0)
 
-    async def test_always_restarts_a_clean_end_too(
-        self, runtime: Runtime, app: MakeApp, subnet: IPv4Network
-    ) -> None:
+    async def test_always_restarts_a_clean_end_too(self, runtime: Runtime, app: MakeApp, subnet: IPv4Network) -> None:
         workload = a_workload(app(Behaviour(exit_code=0)), subnet, restart=RestartPolicy.ALWAYS)
         await self.launch(runtime, workload)
 
@@ -332,7 +330,11 @@ class RuntimeContract:
         lower, upper = subnet.subnets()
         environment_id = uuid4()
         workload = a_workload(
-            app(Behaviour()), subnet, network=Network(environment_id, lower), environment_id=environment_id, address=lower[9]
+            app(Behaviour()),
+            subnet,
+            network=Network(environment_id, lower),
+            environment_id=environment_id,
+            address=lower[9],
         )
         await self.launch(runtime, workload)
         with pytest.raises(RuntimeRefused, match="Containers are still on"):
@@ -404,9 +406,7 @@ class RuntimeContract:
         assert [text for _, stream, text in lines if stream == "stderr"] == ["oh"]
         assert [at for at, *_ in lines] == sorted(at for at, *_ in lines)
 
-    async def test_logs_begin_strictly_after_a_time(
-        self, runtime: Runtime, app: MakeApp, subnet: IPv4Network
-    ) -> None:
+    async def test_logs_begin_strictly_after_a_time(self, runtime: Runtime, app: MakeApp, subnet: IPv4Network) -> None:
         behaviour = Behaviour(output=tuple(str(number) for number in range(20)), exit_code=0)
         workload = await self.launch(runtime, a_workload(app(behaviour), subnet))
         await until_state(runtime, workload, SeenState.EXITED)

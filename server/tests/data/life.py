@@ -70,8 +70,12 @@ class Life:
             if instance := await self._instance(tx):
                 await service.request_deployment(
                     tx, self.actor, ADDRESSING, instance.id,
-                    service.Asked({"kind": "image", "reference": f"app:{self.choose.randrange(9)}"}, {"deploy": {"numReplicas": self.choose.randint(1, 4)}}),
+                    self.asked(),
                 )  # fmt: skip
+
+    def asked(self) -> service.Asked:
+        source = {"kind": "image", "reference": f"app:{self.choose.randrange(9)}"}
+        return service.Asked(source, {"deploy": {"numReplicas": self.choose.randint(1, 4)}})
 
     async def progress(self) -> None:
         """What the engine would record of the newest deployment: image, replicas, backend, swap, success."""

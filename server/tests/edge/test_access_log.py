@@ -156,7 +156,7 @@ async def test_no_line_is_lost_when_haproxy_reloads_or_is_killed(haproxy: HAProx
         assert not load.failures, load.summary()
         answered += [outcome.headers["x-request-id"] for outcome in load.outcomes]
         # HAProxy writes a line when the client has its answer already: a kill right in between would take it along.
-        await until(lambda: haproxy.options.access_log.read_bytes().count(b'"status"') == len(answered))
+        await until(lambda: haproxy.options.access_log.read_bytes().count(b'"status"') == len(answered))  # noqa: B023 — awaited here
         if step == "kill":
             await haproxy.kill()
             await haproxy.start()

@@ -78,7 +78,8 @@ async def test_scaling_up_and_down_loses_no_request(site: Site, stack: AsyncExit
             await site.verified(backend)
             await until(
                 lambda: (
-                    set(site.wanted.reports[backend.deployment_id].open_by_replica) == {app.id for app in apps[:wanted]}
+                    set(site.wanted.reports[backend.deployment_id].open_by_replica)  # noqa: B023 — awaited here
+                    == {app.id for app in apps[:wanted]}  # noqa: B023
                 )
             )
             seen = len(load.outcomes)

@@ -191,5 +191,3 @@ async def test_a_flood_is_limited_with_a_notice(runtime: MemoryRuntime, store: F
     lines = await store.read(stream_of(workload))
     assert [line.attributes for line in lines if line.attributes] == [{DROPPED: "980"}]
     assert [line.message for line in lines[:20]] == [str(number) for number in range(20)]
-
-

@@ -12,7 +12,11 @@ from trackside.rooms.telemetry.model import Line, LogKind, Stream
 
 
 async def main(root: Path, workspace: UUID, owner: UUID, replica_id: UUID) -> None:
-    store, stream, number = FileLogStore(root, LogOptions(segment_bytes=2000)), Stream(workspace, LogKind.DEPLOY, owner), 0
+    store, stream, number = (
+        FileLogStore(root, LogOptions(segment_bytes=2000)),
+        Stream(workspace, LogKind.DEPLOY, owner),
+        0,
+    )
     start = datetime(2026, 1, 2, tzinfo=UTC)
     while True:
         numbers = range(number, number + 50)

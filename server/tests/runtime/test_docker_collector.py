@@ -101,7 +101,10 @@ async def test_collectors_killed_in_a_flood_store_each_line_once(
 async def test_a_flood_through_rotated_files_is_limited_and_what_follows_it_is_seen(
     docker_runtime: DockerRuntime, image: str, subnet: IPv4Network, store: FileLogStore, turns: FileTurns
 ) -> None:
-    flood = App(image, ("sh", "-c", "yes 0123456789012345678901234567890123456789 | head -n 300000; sleep 3; echo end; sleep 99"))
+    flood = App(
+        image,
+        ("sh", "-c", "yes 0123456789012345678901234567890123456789 | head -n 300000; sleep 3; echo end; sleep 99"),
+    )
     workload = a_workload(flood, subnet, limits=Limits(cpu=1, memory_bytes=64 << 20, pids=64, log_bytes=5 << 20))
     async with running(Collector(docker_runtime, store, turns)):
         await docker_runtime.start(workload)

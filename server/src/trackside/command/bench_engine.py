@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
 import httpx
@@ -59,8 +60,13 @@ def order_like(container: Mapping[str, Any]) -> dict[str, Any]:
     config, host = container["Config"], container["HostConfig"]
     ((network, attachment),) = container["NetworkSettings"]["Networks"].items()
     address = attachment["IPAddress"].rpartition(".")[0] + f".{FREE_HOST}"
-    labels = {k: v for k, v in (config["Labels"] or {}).items() if not k.startswith(NOT_COPIED)}
-    kept = {k: config[k] for k in ("Env", "Cmd", "Entrypoint", "User", "WorkingDir", "Image", "Healthcheck") if config.get(k)}
+    given: dict[str, str] = config["Labels"] or {}
+    labels = {name: value for name, value in given.items() if not name.startswith(NOT_COPIED)}
+    kept = {
+        k: config[k]
+        for k in ("Env", "Cmd", "Entrypoint", "User", "WorkingDir", "Image", "Healthcheck")
+        if config.get(k)
+    }
     return {
         **kept,
         "Labels": labels,
@@ -88,7 +94,7 @@ async def live_once(platform: Platform, container: Mapping[str, Any], port: int)
     finally:
         await call(engine, "DELETE", f"/containers/{made}", params={"force": "true"})
     marks.append(time.perf_counter())
-    return Floor(*(later - earlier for earlier, later in zip(marks, marks[1:], strict=False)))
+    return Floor(*(later - earlier for earlier, later in pairwise(marks)))
 
 
 async def until_answer(address: str, port: int) -> None:

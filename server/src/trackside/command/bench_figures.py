@@ -59,7 +59,9 @@ class Runs:
     def medians(self) -> dict[str, float]:
         """The median of each part, in seconds."""
         parts = {name: median(getattr(share, name) for share in self.shares) for name in ("wall", "own")}
-        taken = {name: median(getattr(share, name) for share in self.shares) for name in ("engine_start", "answer", "stop")}
+        taken = {
+            name: median(getattr(share, name) for share in self.shares) for name in ("engine_start", "answer", "stop")
+        }
         floors = {f"floor_{name}": median(getattr(f, name) for f in self.floors) for name in asdict(self.floors[0])}
         return parts | taken | floors | {"own_p90": percentile([share.own for share in self.shares], 0.9)}
 

@@ -9,7 +9,7 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -142,7 +142,7 @@ def read_directory(directory: Path) -> dict[str, bytes]:
 
 
 @asynccontextmanager
-async def platform(is_here: bool) -> AsyncIterator[Platform]:
+async def platform(is_here: bool) -> AsyncGenerator[Platform]:
     """The running platform (`is_here`), or one that lives as long as the measurement."""
     if is_here:
         async with _joined(bootstrap.given()) as found:
@@ -160,7 +160,9 @@ async def platform(is_here: bool) -> AsyncIterator[Platform]:
         async with _joined(environment) as found:
             yield found
     finally:
-        settings = json.loads((home / "settings.json").read_text()) if (home / "settings.json").exists() else {}
+        settings: dict[str, str] = {}
+        if (home / "settings.json").exists():
+            settings = json.loads((home / "settings.json").read_text())
         await host_command(environment, "server", "stop")
         shutil.rmtree(home, ignore_errors=True)
         if settings.get("installation"):
@@ -168,7 +170,7 @@ async def platform(is_here: bool) -> AsyncIterator[Platform]:
 
 
 @asynccontextmanager
-async def _joined(environment: Mapping[str, str]) -> AsyncIterator[Platform]:
+async def _joined(environment: Mapping[str, str]) -> AsyncGenerator[Platform]:
     status = json.loads(await host_command(environment, "server", "status", "--json"))
     token = (await host_command(environment, "server", "token", "--name", "bench")).strip()
     settings = json.loads((Path(status["data_dir"]) / "settings.json").read_text())

@@ -46,7 +46,7 @@ def application_role(application_url: str) -> str:
     return make_url(application_url).username or "trackside_app"
 
 
-class _locked:  # noqa: N801 — reads as a statement
+class _locked:
     """One migration at a time, over all processes."""
 
     def __init__(self, owner_url: str) -> None:

@@ -87,10 +87,15 @@ async def _http2(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pat
     while data := await reader.read(HEAD_BYTES):
         for event in connection.receive_data(data):
             if isinstance(event, h2.events.ResponseReceived):
-                status = int(next(value for name, value in event.headers if name == ":status"))
+                status = int(next(value for name, value in event.headers if _text(name) == ":status"))
             if isinstance(event, h2.events.DataReceived) and status:
                 return status, event.data
             if isinstance(event, h2.events.StreamEnded) or (status == 200):
                 return status, b""
         writer.write(connection.data_to_send())
     raise ConnectionResetError
+
+
+def _text(field: bytes | str) -> str:
+    """A header field as text, whichever of the two the library gives."""
+    return field.decode() if isinstance(field, bytes) else field

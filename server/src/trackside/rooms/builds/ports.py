@@ -72,7 +72,7 @@ class Uploads(Protocol):
     """Keeps uploaded archives."""
 
     async def receive(self, workspace_id: UUID, upload_id: UUID, chunks: AsyncIterator[bytes]) -> tuple[str, int]:
-        """Store the bytes as they come; (SHA-256 in hex, size). Errors: `builds.errors.ArchiveRefused` (too large); then nothing is kept."""
+        """Store the bytes as they come; (SHA-256 in hex, size). Errors: `ArchiveRefused` (too large)."""
         ...
 
     async def path(self, workspace_id: UUID, upload_id: UUID) -> Path:

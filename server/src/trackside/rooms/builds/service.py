@@ -137,7 +137,9 @@ class Workshop:
 class Builds:
     """Turns sources into images on the engine that runs apps."""
 
-    def __init__(self, sources: Sources, builder: Builder, images: Images, uploads: Uploads, workshop: Workshop) -> None:
+    def __init__(
+        self, sources: Sources, builder: Builder, images: Images, uploads: Uploads, workshop: Workshop
+    ) -> None:
         self._sources = sources
         self._builder = builder
         self._images = images

@@ -61,7 +61,7 @@ class Runtime(Protocol):
     def logs(
         self, replica_id: UUID, since: datetime | None, *, follow: bool
     ) -> AsyncIterator[tuple[datetime, str, str]]:
-        """(time, "stdout" | "stderr", line) in order, strictly after `since`; split lines joined. With `follow`, until the container exits."""
+        """(time, "stdout" | "stderr", line) in order, strictly after `since`. With `follow`, until it exits."""
         ...
 
 

@@ -6,8 +6,8 @@ from sqlalchemy.dialects import postgresql
 
 from trackside.migrations.walls import (
     SCOPE,
-    application,
     append_only,
+    application,
     grant,
     row_security,
 )
