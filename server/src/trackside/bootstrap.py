@@ -39,7 +39,7 @@ from trackside.entry.edge import run as edge
 from trackside.entry.rest.app import RestParts, create_app
 from trackside.entry.worker import builder, deployer
 from trackside.entry.worker.nudges import Nudges
-from trackside.host.files import write_json
+from trackside.host.files import read_json, write_json
 from trackside.host.installation import layout_of, open_installation, read_installation, save_settings
 from trackside.host.machine import Machine, MachineOptions
 from trackside.kit import events
@@ -61,6 +61,8 @@ from trackside.rooms.telemetry.ports import LogStore
 from trackside.subscriptions import reactions
 
 VERSION = version("trackside")
+CHECKOUT = Path(__file__).parents[3]
+"""Where the platform was checked out."""
 ROOMS = (identity, projects, builds, networking, deployments)
 READ_MODELS = tuple(room.READ_MODELS for room in ROOMS)
 
@@ -209,6 +211,10 @@ async def open_machine() -> Machine:
     environment = given()
     installation = await open_installation(state_directory(), environment)
     layout = layout_of(installation, state_directory())
+    stored = read_json(layout.settings_file) or {}
+    if "file_source_roots" not in stored and (CHECKOUT / ".git").exists():
+        # The examples are deployed out of the checkout's own repository.
+        save_settings(layout, {"file_source_roots": [str(CHECKOUT)]})
     save_settings(layout, adopted(environment))
     found = settings()
     write_json(found.home / "cli.json", {"api_url": found.api_url})

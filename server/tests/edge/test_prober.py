@@ -94,7 +94,7 @@ async def test_a_tcp_probe_passes_where_somebody_listens() -> None:
 
 @pytest.mark.parametrize(("status", "detail"), [(200, "HTTP 200"), (503, 'HTTP 503: "not yet"')])
 async def test_an_app_that_speaks_only_http2_is_asked_in_http2(status: int, detail: str) -> None:
-    address = fresh_address()
+    address, served = fresh_address(), asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
@@ -105,9 +105,12 @@ async def test_an_app_that_speaks_only_http2_is_asked_in_http2(status: int, deta
                     connection.send_headers(event.stream_id, [(":status", str(status))])
                     connection.send_data(event.stream_id, b"not yet", end_stream=True)
             writer.write(connection.data_to_send())
+        writer.close()
+        served.set()
 
     async with await asyncio.start_server(serve, str(address), 8080):
         answer = await ask(Server(new_id(), address, 8080), HTTP, Protocol.H2C)
+        await served.wait()
     assert (answer.is_good, answer.detail) == (status == 200, detail)
 
 

@@ -35,7 +35,7 @@ def add_commands(parser: ArgumentParser) -> None:
 def _run(_: Namespace) -> int:
     settings = bootstrap.settings()
     token = _token(settings.home)
-    checkout = Path(__file__).parents[4]
+    checkout = bootstrap.CHECKOUT
     environment = {**bootstrap.given(), "TRACKSIDE_API_URL": settings.api_url, "TRACKSIDE_TOKEN": token}
     url = _served(environment)
     if url:
@@ -65,6 +65,7 @@ def _cli(environment: dict[str, str], *arguments: str, show: bool = False) -> tu
         command,
         env=environment,
         stdout=None if show else subprocess.PIPE,
+        stderr=None if show else subprocess.DEVNULL,
         text=True,
         check=False,
         stdin=subprocess.DEVNULL,

@@ -137,7 +137,9 @@ class BuildKitBuilder:
         """The build's private directory, gone when the block is left."""
         parent = self._options.directory / "running"
         parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        directory = Path(await asyncio.to_thread(tempfile.mkdtemp, dir=parent))
+        directory = Path(
+            tempfile.mkdtemp(dir=parent)
+        )  # not in a thread: a cancellation in between would leave it behind
         try:
             files = BuildFiles(directory)
             files.dockerfile.write_text(prepared.dockerfile)
