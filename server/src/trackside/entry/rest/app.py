@@ -1,6 +1,6 @@
 """The REST application: routes, injected parts, headers that every answer carries, and the OpenAPI description."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,13 +9,12 @@ from litestar import Litestar, Router, get
 from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from litestar.types import Message, Scope
 
 from trackside.entry.rest.description import describe, operation_id
-from trackside.entry.rest.errors import BODY_BYTES, HANDLERS
+from trackside.entry.rest.errors import BODY_BYTES, HANDLERS, request_id
 from trackside.entry.rest.transaction import provide_actor, provide_transaction
 from trackside.kit.db import Database
-from trackside.kit.ids import new_id
 from trackside.rooms.builds.ports import Uploads
 from trackside.rooms.deployments.rest import router as deployments
 from trackside.rooms.identity.rest import router as identity
@@ -64,7 +63,7 @@ def create_app(parts: RestParts) -> Litestar:
             "tx": Provide(provide_transaction),
         },
         exception_handlers=HANDLERS,  # pyright: ignore[reportArgumentType]
-        middleware=[_headers(parts.version)],
+        before_send=[_headers(parts.version)],
         openapi_config=OpenAPIConfig(
             title="Trackside",
             version=parts.version,
@@ -88,28 +87,15 @@ def _given(value: Any) -> Callable[[], Any]:
     return give
 
 
-def _headers(version: str) -> Callable[[ASGIApp], ASGIApp]:
-    """Every answer says which server it is and which request it answers."""
+def _headers(version: str) -> Callable[[Message, Scope], Awaitable[None]]:
+    """Every answer says which server it is and which request it answers, also where nothing is at the address."""
 
-    def middleware(app: ASGIApp) -> ASGIApp:
-        async def call(scope: Scope, receive: Receive, send: Send) -> None:
-            if scope["type"] != "http":
-                await app(scope, receive, send)
-                return
-            identity = new_id().hex
-            scope.setdefault("state", {})["request_id"] = identity
+    async def add(message: Message, scope: Scope) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [
+                *message["headers"],
+                (b"trackside-version", version.encode()),
+                (b"x-request-id", request_id(scope).encode()),
+            ]
 
-            async def tell(message: Message) -> None:
-                if message["type"] == "http.response.start":
-                    message["headers"] = [
-                        *message["headers"],
-                        (b"trackside-version", version.encode()),
-                        (b"x-request-id", identity.encode()),
-                    ]
-                await send(message)
-
-            await app(scope, receive, tell)
-
-        return call
-
-    return middleware
+    return add

@@ -4,10 +4,12 @@ from typing import Any, cast
 
 import structlog
 from litestar import Request
-from litestar.exceptions import HTTPException
+from litestar.exceptions import ClientException, HTTPException
 from litestar.response import Response
+from litestar.types import Scope
 
 from trackside.kit.errors import Kind, TracksideError
+from trackside.kit.ids import new_id
 
 log = structlog.get_logger()
 STATUS = {
@@ -24,10 +26,14 @@ BODY_BYTES = 16 << 20
 REFERENCE = "See the API reference at /v1/schema."
 
 
+def request_id(scope: Scope) -> str:
+    """What names the request: in its answer's header, in its error, and in the platform's log."""
+    return scope.setdefault("state", {}).setdefault("request_id", new_id().hex)
+
+
 def error_response(request: Request[Any, Any, Any], status: int, error: dict[str, str]) -> Response[Any]:
     """The one shape of all errors."""
-    identity = request.scope.get("state", {}).get("request_id", "")
-    return Response({"error": {**error, "request_id": identity}}, status_code=status)
+    return Response({"error": {**error, "request_id": request_id(request.scope)}}, status_code=status)
 
 
 def told(request: Request[Any, Any, Any], error: TracksideError) -> Response[Any]:
@@ -53,6 +59,11 @@ def refused(request: Request[Any, Any, Any], error: HTTPException) -> Response[A
     )
 
 
+def too_deep(request: Request[Any, Any, Any], _: RecursionError) -> Response[Any]:
+    """A body nested so deep that it cannot be read."""
+    return refused(request, ClientException("it is nested too deep."))
+
+
 def _detail(error: HTTPException) -> str:
     extra = getattr(error, "extra", None)
     if not isinstance(extra, list) or not extra:
@@ -63,7 +74,7 @@ def _detail(error: HTTPException) -> str:
 
 def unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
     """A defect of ours: told without its inside, logged with it."""
-    log.error("a request failed", path=request.url.path, exc_info=error)
+    log.error("a request failed", path=request.url.path, request_id=request_id(request.scope), exc_info=error)
     return error_response(
         request,
         500,
@@ -76,4 +87,4 @@ def unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[An
     )
 
 
-HANDLERS = {TracksideError: told, HTTPException: refused, Exception: unexpected}
+HANDLERS = {TracksideError: told, HTTPException: refused, RecursionError: too_deep, Exception: unexpected}

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncIterator
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -26,6 +26,11 @@ NDJSON = "application/x-ndjson"
 
 class LineList(msgspec.Struct):
     lines: list[Line]
+
+
+def _in_utc(moment: datetime | None) -> datetime | None:
+    """A time that was given without a zone is UTC."""
+    return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
 
 
 @get(
@@ -55,7 +60,9 @@ async def read_logs(  # noqa: PLR0913 — one parameter per query parameter
     """The deployment's log; with `follow`, one JSON object per line for as long as it goes on."""
     stream, _ = await service.stream_of(tx, actor, deployment_id, kind)
     if not follow:
-        lines = await log_store.read(stream, after=after, since=since, until=until, limit=limit, newest=newest)
+        lines = await log_store.read(
+            stream, after=after, since=_in_utc(since), until=_in_utc(until), limit=limit, newest=newest
+        )
         return Response(LineList(list(lines)))
 
     async def is_over() -> bool:
