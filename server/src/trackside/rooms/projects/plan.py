@@ -21,9 +21,14 @@ PROTOCOLS = ("http1", "h2c")
 BUILDERS = ("AUTO", "DOCKERFILE", "RAILPACK", "NIXPACKS")
 
 
+def is_name(name: str) -> bool:
+    """Whether the text follows the grammar of names."""
+    return bool(NAME.fullmatch(name))
+
+
 def check_name(name: str, what: str) -> str:
     """The name, where it follows the grammar. Errors: `NameRefused`."""
-    if not NAME.fullmatch(name):
+    if not is_name(name):
         raise NameRefused(f"`{name[:60]}` is no name for a {what}.")
     return name
 

@@ -40,7 +40,7 @@ def scope(tx: Transaction, what: str) -> Scope:
 async def list_projects(tx: Transaction, actor: Actor, name: str | None = None) -> list[Project]:
     """Every project, or the one of this name; text that is no name finds nothing."""
     require(actor, Permission.PROJECT_READ, scope(tx, "The workspace"))
-    return await store.all_projects(tx, name) if name is None or plan.NAME.fullmatch(name) else []
+    return await store.all_projects(tx, name) if name is None or plan.is_name(name) else []
 
 
 async def read_project(tx: Transaction, actor: Actor, project_id: UUID) -> Project:

@@ -1,0 +1,252 @@
+"""Deployments at the REST door: asked for, superseded, cancelled, rolled back, taken down; always with a true record."""
+
+import json
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from rest.client import IMAGE, Rest
+from trackside.rooms.deployments import events
+from trackside.rooms.deployments.model import StepName
+
+SOURCES_REFUSED: list[Any] = [
+    {},
+    {"kind": "ftp", "url": "ftp://x"},
+    {"kind": "git"},
+    {"kind": "git", "url": 5},
+    {"kind": "image"},
+    {"kind": "image", "reference": "  "},
+    {"kind": "image", "reference": ["a"]},
+    {"kind": "upload"},
+    {"kind": "upload", "upload_id": "nonsense"},
+    {"kind": "upload", "upload_id": str(uuid4())},
+    {"kind": "git", "url": "https://example.org/x.git", "reference": 1},
+    {"kind": "git", "url": "https://example.org/x.git", "directory": {"a": 1}},
+    {"kind": "git", "url": "https://example.org/x.git", "token_secret": "nonsense"},
+]
+
+
+def _path(instance_id: str) -> str:
+    return f"/v1/service-instances/{instance_id}/deployments"
+
+
+async def _list(rest: Rest, instance_id: str, **query: Any) -> list[dict[str, Any]]:
+    return (await rest.call("GET", _path(instance_id), params=query))["deployments"]
+
+
+async def test_a_request_is_accepted_at_once_with_the_whole_deployment(rest: Rest) -> None:
+    instance = await rest.an_instance()
+    response = await rest.send("POST", _path(instance["id"]), json={"source": IMAGE})
+    assert response.status_code == 202
+    made = response.json()
+    assert (made["status"], made["trigger"], made["source"]) == ("QUEUED", "deploy", IMAGE)
+    assert made["url"] == "http://web-production.localhost:7780"
+    assert (made["replicas"], made["steps"], made["ended_at"]) == ([], [], None)
+    assert await rest.call("GET", f"/v1/deployments/{made['id']}") == made
+
+
+async def test_the_source_of_before_is_deployed_where_none_is_given(rest: Rest) -> None:
+    instance = await rest.an_instance()
+    assert (await rest.refused("POST", _path(instance["id"]), 409, json={}))["code"] == "deployments.nothing_to_deploy"
+    await rest.deploy(instance["id"])
+    again = await rest.call("POST", _path(instance["id"]), json={})
+    assert (again["trigger"], again["source"]) == ("redeploy", IMAGE)
+
+
+async def test_a_bad_source_is_refused_and_nothing_is_kept(rest: Rest) -> None:
+    instance = await rest.an_instance()
+    wrong: list[str] = []
+    for source in SOURCES_REFUSED:
+        body = {"source": source, "settings": {"deploy": {"numReplicas": 3}}}
+        response = await rest.send("POST", _path(instance["id"]), json=body)
+        if response.json().get("error", {}).get("code") != "builds.source_refused":
+            wrong.append(f"{source}: {response.text[:200]}")
+    assert wrong == []
+    assert await _list(rest, instance["id"]) == []
+    config = await rest.call("GET", f"/v1/environments/{instance['environment_id']}/config")
+    assert config == {"version": 0, "config": {}}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"deploy": {"numReplicas": 0}},
+        {"deploy": []},
+        {"build": {"builder": "x"}},
+        {"variables": {"A": "1"}},
+        {"source": {}},
+    ],
+    ids=str,
+)
+async def test_bad_settings_are_refused_and_nothing_is_kept(rest: Rest, settings: Any) -> None:
+    instance = await rest.an_instance()
+    body = {"source": IMAGE, "settings": settings}
+    assert (await rest.refused("POST", _path(instance["id"]), 400, json=body))["code"] == "projects.config_refused"
+    assert await _list(rest, instance["id"]) == []
+    config = await rest.call("GET", f"/v1/environments/{instance['environment_id']}/config")
+    assert config["version"] == 0
+
+
+async def test_settings_become_part_of_the_config(rest: Rest) -> None:
+    instance = await rest.an_instance()
+    made = await rest.deploy(instance["id"], settings={"deploy": {"numReplicas": 3}})
+    config = await rest.call("GET", f"/v1/environments/{instance['environment_id']}/config")
+    assert config["config"]["services"][instance["service_id"]]["deploy"] == {"numReplicas": 3}
+    assert made["config_version"] == config["version"]
+
+
+async def test_credentials_of_a_source_are_told_nowhere(rest: Rest) -> None:
+    instance = await rest.an_instance()
+    source = {"kind": "git", "url": "https://example.org/x.git", "token": "hunter2", "private_key": "PRIVATE"}
+    made = await rest.deploy(instance["id"], source=source)
+    assert made["source"] == {"kind": "git", "url": "https://example.org/x.git"}
+    told = [
+        await rest.send("GET", f"/v1/deployments/{made['id']}/events"),
+        await rest.send("GET", f"/v1/environments/{instance['environment_id']}/config"),
+        await rest.send("GET", _path(instance["id"])),
+    ]
+    assert not [response.text for response in told if "hunter2" in response.text or "PRIVATE" in response.text]
+
+
+async def test_a_newer_deployment_supersedes_the_one_under_way_and_both_records_are_true(rest: Rest) -> None:
+    older = await rest.a_deployment()
+    newer = await rest.deploy(older["service_instance_id"])
+    assert [d["id"] for d in await _list(rest, older["service_instance_id"])] == [newer["id"], older["id"]]
+    ended = await rest.call("GET", f"/v1/deployments/{older['id']}")
+    assert ended["status"] == "REMOVED"
+    assert newer["id"] in ended["reason"]
+    assert ended["ended_at"] is not None
+    assert newer["status"] == "QUEUED"
+
+
+async def test_a_deployment_under_way_can_be_cancelled_once(rest: Rest) -> None:
+    made = await rest.a_deployment()
+    response = await rest.send("POST", f"/v1/deployments/{made['id']}/cancel")
+    assert response.status_code == 202
+    assert (response.json()["status"], response.json()["reason"]) == ("REMOVED", "Cancelled by tests.")
+    error = await rest.refused("POST", f"/v1/deployments/{made['id']}/cancel", 409)
+    assert error["code"] == "deployments.not_cancellable"
+
+
+async def test_what_serves_cannot_be_cancelled(rest: Rest) -> None:
+    served = await rest.serve(await rest.a_deployment())
+    error = await rest.refused("POST", f"/v1/deployments/{served['id']}/cancel", 409)
+    assert error["code"] == "deployments.not_cancellable"
+
+
+async def test_a_rollback_takes_the_old_image_settings_and_variables_and_builds_nothing(rest: Rest) -> None:
+    first = await rest.serve(await rest.a_deployment())
+    instance_id = first["service_instance_id"]
+    await rest.serve(await rest.deploy(instance_id, settings={"deploy": {"startCommand": "other"}}))
+    back = await rest.call("POST", f"/v1/deployments/{first['id']}/rollback")
+    assert (back["trigger"], back["status"], back["rollback_of"]) == ("rollback", "DEPLOYING", first["id"])
+    assert (back["image_id"], back["config_version"]) == (first["image_id"], first["config_version"])
+
+
+async def test_what_never_served_cannot_be_rolled_back_to(rest: Rest) -> None:
+    made = await rest.a_deployment()
+    await rest.call("POST", f"/v1/deployments/{made['id']}/cancel")
+    error = await rest.refused("POST", f"/v1/deployments/{made['id']}/rollback", 409)
+    assert error["code"] == "deployments.not_rollable"
+
+
+async def test_a_redeploy_takes_the_same_source_with_the_newest_config(rest: Rest) -> None:
+    first = await rest.serve(await rest.a_deployment())
+    await rest.deploy(first["service_instance_id"], source={"kind": "image", "reference": "app:2"})
+    again = await rest.call("POST", f"/v1/deployments/{first['id']}/redeploy")
+    assert (again["trigger"], again["source"], again["status"]) == ("redeploy", IMAGE, "QUEUED")
+
+
+async def test_scaling_sets_the_wanted_number_for_now_and_for_later(rest: Rest) -> None:
+    served = await rest.serve(await rest.a_deployment())
+    path = f"/v1/service-instances/{served['service_instance_id']}"
+    scaled = await rest.call("POST", f"{path}/scale", json={"replicas": 4})
+    assert scaled["replicas"]["wanted"] == 4
+    config = await rest.call("GET", f"/v1/environments/{scaled['environment_id']}/config")
+    assert config["config"]["services"][scaled["service_id"]]["deploy"]["numReplicas"] == 4
+
+
+@pytest.mark.parametrize("replicas", [0, -1, 101, 1.5, None, True, 10**30], ids=str)
+async def test_a_number_of_replicas_that_cannot_be_is_refused(rest: Rest, replicas: Any) -> None:
+    served = await rest.serve(await rest.a_deployment())
+    path = f"/v1/service-instances/{served['service_instance_id']}"
+    error = await rest.refused("POST", f"{path}/scale", 400, json={"replicas": replicas})
+    assert error["code"] in ("projects.config_refused", "rest.invalid")
+    assert (await rest.call("GET", path))["replicas"]["wanted"] == 1
+
+
+async def test_restarting_and_taking_down_need_something_that_serves(rest: Rest) -> None:
+    instance = await rest.an_instance()
+    path = f"/v1/service-instances/{instance['id']}"
+    assert (await rest.refused("POST", f"{path}/restart", 409))["code"] == "deployments.nothing_to_deploy"
+    assert (await rest.send("POST", f"{path}/down")).status_code == 202
+
+
+async def test_a_restart_is_a_deployment_of_the_same_image(rest: Rest) -> None:
+    served = await rest.serve(await rest.a_deployment())
+    shown = await rest.call("POST", f"/v1/service-instances/{served['service_instance_id']}/restart")
+    latest = shown["latest_deployment"]
+    assert (latest["trigger"], latest["status"], latest["image_id"]) == ("restart", "DEPLOYING", served["image_id"])
+    assert shown["active_deployment"]["id"] == served["id"]
+
+
+async def test_taking_down_removes_what_serves_and_keeps_service_and_variables(rest: Rest) -> None:
+    served = await rest.serve(await rest.a_deployment())
+    path = f"/v1/service-instances/{served['service_instance_id']}"
+    await rest.call("PATCH", f"{path}/variables", json={"variables": {"A": "1"}, "skip_deploy": True})
+    down = await rest.call("POST", f"{path}/down")
+    assert down["active_deployment"] is None
+    assert down["latest_deployment"]["status"] == "REMOVING"
+    assert len((await rest.call("GET", f"{path}/variables"))["variables"]) == 1
+
+
+async def test_the_history_tells_who_did_what_in_order(rest: Rest) -> None:
+    made = await rest.a_deployment()
+    await rest.call("POST", f"/v1/deployments/{made['id']}/cancel")
+    history = (await rest.call("GET", f"/v1/deployments/{made['id']}/events"))["events"]
+    assert [event["type"] for event in history] == ["DeploymentRequested", "DeploymentProgressed", "DeploymentRemoved"]
+    assert {event["actor"]["name"] for event in history} == {"tests"}
+    assert [event["at"] for event in history] == sorted(event["at"] for event in history)
+
+
+async def test_steps_replicas_and_reasons_are_told(rest: Rest) -> None:
+    made = await rest.a_deployment()
+    deployment_id, replica_id = UUID(made["id"]), uuid4()
+    await rest.record(
+        events.StepStarted(deployment_id, str(StepName.CREATE_CONTAINER)),
+        events.ReplicaPlanned(replica_id, deployment_id, "replica", 0, "10.210.0.2"),
+        events.ReplicaChanged(replica_id, deployment_id, "CRASHED", "exited with 1"),
+        events.StepEnded(deployment_id, str(StepName.CREATE_CONTAINER), "It exited.", False),
+        events.DeploymentFailed(deployment_id, UUID(made["service_instance_id"]), "It exited.", "Read its log."),
+    )
+    told = await rest.call("GET", f"/v1/deployments/{made['id']}")
+    assert (told["status"], told["reason"], told["hint"]) == ("FAILED", "It exited.", "Read its log.")
+    assert [(r["id"], r["status"], r["detail"]) for r in told["replicas"]] == [
+        (str(replica_id), "CRASHED", "exited with 1")
+    ]
+    assert [(s["name"], s["error"], s["skipped"]) for s in told["steps"]] == [("CREATE_CONTAINER", "It exited.", False)]
+
+
+async def test_lists_are_newest_first_and_limited(rest: Rest) -> None:
+    made = [await rest.a_deployment()]
+    made += [await rest.deploy(made[0]["service_instance_id"]) for _ in range(3)]
+    newest_first = [d["id"] for d in reversed(made)]
+    listed = await _list(rest, made[0]["service_instance_id"])
+    assert [d["id"] for d in listed] == newest_first
+    assert [d["id"] for d in await _list(rest, made[0]["service_instance_id"], limit=2)] == newest_first[:2]
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "501", "many", ""])
+async def test_a_limit_out_of_range_is_refused(rest: Rest, limit: str) -> None:
+    instance = await rest.an_instance()
+    assert (await rest.refused("GET", _path(instance["id"]), 400, params={"limit": limit}))["code"] == "rest.invalid"
+
+
+async def test_a_deployment_is_told_with_the_same_keys_everywhere(rest: Rest) -> None:
+    served = await rest.serve(await rest.a_deployment())
+    shown = await rest.call("GET", f"/v1/service-instances/{served['service_instance_id']}")
+    project = await rest.call("GET", f"/v1/projects/{shown['project_id']}")
+    assert shown["active_deployment"] == shown["latest_deployment"] == served
+    assert project["environments"][0]["service_instances"] == [shown]
+    assert json.dumps(served)  # nothing but JSON in it
