@@ -305,7 +305,14 @@ def test_interrupting_the_wait_leaves_the_deployment_running(platform: Platform,
         has_been_read.set()
 
     platform.on_read = on_read
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+
+    def listen_to_interrupts() -> None:
+        """Tests run in the background of a shell inherit that SIGINT is ignored."""
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=listen_to_interrupts
+    ) as running:
         assert has_been_read.wait(30)
         running.send_signal(signal.SIGINT)
         out, err = running.communicate(timeout=30)
