@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import socket
 import struct
 from collections.abc import Callable
@@ -19,9 +20,8 @@ RESET_AT_CLOSE = struct.pack("ii", 1, 0)
 
 
 def fresh_address() -> IPv4Address:
-    """A loopback address that nobody else uses in this process."""
-    number = next(_addresses)
-    return IPv4Address("127.1.0.0") + number
+    """A loopback address that no other test uses; tests run side by side in processes that were started together."""
+    return IPv4Address(f"127.{10 + os.getpid() % 180}.0.0") + next(_addresses)
 
 
 @dataclass

@@ -95,18 +95,23 @@ class EdgeKeeper:
         """Load what is wanted at every nudge, and now and then without one. A slow database holds up nothing else."""
         told = False
         while True:
+            # Listening starts before loading, and goes on when the time is up: no nudge falls in between.
+            nudge = asyncio.create_task(_completed(self._store.wait_for_change))
             try:
-                self._wanted = await self._store.load()
-                told = False
-                self._wake.set()
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(self._pace.reload):
-                        await self._store.wait_for_change()
+                while not nudge.done():
+                    self._wanted = await self._store.load()
+                    told = False
+                    self._wake.set()
+                    await asyncio.wait({nudge}, timeout=self._pace.reload)
+                nudge.result()
             except Exception as error:  # noqa: BLE001 — whatever the database's driver raises
                 if not told:
                     log.warning("edge.store_away", error=str(error))
                 told = True
                 await asyncio.sleep(self._pace.retry)
+            finally:
+                nudge.cancel()
+                await asyncio.gather(nudge, return_exceptions=True)
 
     async def _follow_health(self) -> None:
         while True:
@@ -235,3 +240,7 @@ class Reporter:
     def _is_news(self, truth: Truth, slot: int, report: BackendReport) -> bool:
         is_routed = f"slot:{slot}" in truth.routed
         return planning.is_news(report, self._sent_backends.get(slot), staying=truth.staying[slot], is_routed=is_routed)
+
+
+async def _completed(wait: Wait) -> None:
+    await wait()
