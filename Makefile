@@ -1,7 +1,7 @@
 # The manual: `make help`. Everything here is a short name for a command that also works without make.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-tests demo stop test test-all bench check lint fix types imports contract
+.PHONY: help setup setup-tests demo stop test test-all bench check lint fix types imports contract docs
 
 # The platform makes networks and mounts, so the machine's commands run as root.
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env)
@@ -58,3 +58,6 @@ imports: ## Check the import law
 
 contract: setup ## Write anew what clients know of the server: contract/
 	@$(BIN)/python -m trackside contract
+
+docs: setup ## Write the reference pages anew from the code: docs/reference/
+	@$(BIN)/python docs/generate.py

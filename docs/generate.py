@@ -1,0 +1,341 @@
+"""Writes the reference pages that follow from the code: `python docs/generate.py`. (`cli.md` is written by the command line.)"""
+
+import ast
+import importlib
+import inspect
+import pkgutil
+import sys
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from types import ModuleType
+from typing import Any, get_type_hints
+
+import trackside
+from trackside import config
+from trackside.command import contract
+from trackside.kit.errors import TracksideError
+from trackside.rooms.access.model import ROLES, Permission, Role
+from trackside.rooms.projects import plan
+
+PAGES = Path(__file__).parent / "reference"
+NOTE = "Written from the code by `python docs/generate.py`; don't edit."
+
+DEPLOY_KEYS = {
+    "startCommand": "Command to start the app with, in place of the image's own.",
+    "preDeployCommand": "Command run once in the new image before any replica starts (text, or a list joined by `&&`).",
+    "preDeployTimeoutSeconds": "How long the pre-deploy command may take.",
+    "numReplicas": "How many replicas run.",
+    "healthcheckPath": "Path that must answer with status 200; begins with `/`.",
+    "healthcheckType": "`AUTO`: HTTP where a path is set, else TCP; `NONE`: a replica counts as well once it runs.",
+    "healthcheckTimeout": "Seconds a new replica has to become healthy.",
+    "startPeriodSeconds": "Seconds added to that for apps that start slowly.",
+    "restartPolicyType": "When a replica that exited is started again.",
+    "restartPolicyMaxRetries": "How often, before the deployment is `CRASHED`.",
+    "overlapSeconds": "How long the old version stays up after the swap, at least.",
+    "drainingSeconds": "Seconds from SIGTERM to SIGKILL.",
+    "connectionDrainSeconds": "Seconds that open requests on the old version may take to finish.",
+    "limitOverride.containers.cpu": "CPU cores of one replica.",
+    "limitOverride.containers.memoryBytes": "Memory of one replica, in bytes.",
+    "port": "The port the app listens on; else the image's EXPOSE, else the one port it listens on.",
+    "applicationProtocol": "What the edge speaks to the app; gRPC needs `h2c`.",
+}
+BUILD_KEYS = {
+    "builder": f"one of {', '.join(f'`{name}`' for name in plan.BUILDERS)}; "
+    "`AUTO`, the default: a Dockerfile where there is one, else zero-config",
+    "dockerfilePath": "text: where the Dockerfile is, relative to the built directory",
+    "dockerfileTarget": "text: the stage to build",
+    "buildArguments": "object of text: build arguments of the Dockerfile",
+    "buildCommand": "text: command that builds the app, in place of the recognised one",
+}
+
+
+def pages() -> dict[str, str]:
+    """Every page: file name → Markdown."""
+    return {
+        "settings.md": settings_page(),
+        "errors.md": errors_page(),
+        "events.md": events_page(),
+        "permissions.md": permissions_page(),
+        "environment-config.md": config_page(),
+        "rest.md": rest_page(),
+    }
+
+
+def page(title: str, *parts: str) -> str:
+    """A page with its title and the note that it is generated."""
+    return "\n\n".join([f"# {title}", NOTE, *(part.strip() for part in parts)]) + "\n"
+
+
+def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """A Markdown table; bars inside cells are escaped."""
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+# --- settings ---
+
+
+def settings_page() -> str:
+    rows = [
+        (f"`TRACKSIDE_{name.upper()}`", f"`{kind}`", default, text) for name, kind, default, text in settings_fields()
+    ]
+    return page(
+        "Settings",
+        "A setting comes from the environment of the platform's processes, else from `settings.json` in the state directory (its name "
+        "in small letters, without `TRACKSIDE_`), else from its default. Set it in that file to keep it, or in the environment of "
+        "`trackside server start` for as long as the platform runs; ports, networks, the engine, certificate authorities and mirrors are kept "
+        "by the first start that names them. Sizes are bytes, times seconds; lists are JSON.",
+        table(("variable", "type", "default", "meaning"), rows),
+    )
+
+
+def settings_fields() -> Iterator[tuple[str, str, str, str]]:
+    """(name, type, default, docstring) of each setting, in order; a field without docstring has an empty one."""
+    tree = ast.parse(inspect.getsource(config))
+    body = next(node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Settings")
+    for node, following in zip(body, [*body[1:], None], strict=True):
+        if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
+            continue
+        yield node.target.id, ast.unparse(node.annotation), _default(node.target.id), _text(following)
+
+
+def _text(node: ast.stmt | None) -> str:
+    """The docstring that stands below a field."""
+    is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    return " ".join(str(node.value.value).split()) if is_text else ""  # type: ignore[union-attr]
+
+
+def _default(name: str) -> str:
+    default = config.Settings.model_fields[name].default
+    if name == "home":
+        return "`.trackside`"
+    return f"`{default}`" if default not in ("", None, ()) else "–"
+
+
+# --- errors ---
+
+
+def errors_page() -> str:
+    rows = [
+        (
+            f"`{error.code}`",
+            str(error.kind),
+            (inspect.cleandoc(error.__doc__ or "").splitlines() or [""])[0],
+            error.hint,
+        )
+        for error in sorted(known_errors(), key=lambda error: error.code)
+    ]
+    doors = [
+        ("`rest.invalid`", "invalid", "The request is not understood.", "See the API reference at `/v1/schema`."),
+        ("`rest.missing`", "missing", "There is nothing at this address.", "See the API reference at `/v1/schema`."),
+        ("`rest.too_large`", "invalid", "The body is too large.", "See the API reference at `/v1/schema`."),
+        ("`internal`", "internal", "A defect of ours.", "The platform's log has the details under the request id."),
+    ]
+    return page(
+        "Errors",
+        "Every error has a stable code, a kind, one sentence and a hint. REST tells them as "
+        '`{"error": {"code", "kind", "message", "hint", "request_id"}}`; the kind decides the status: '
+        + ", ".join(f"{kind} {status}" for kind, status in statuses())
+        + ". The command line's exit codes follow from the kind too (see [Command line](cli.md)).",
+        table(
+            ("code", "kind", "about", "hint"), [(code, kind, _about(about), hint) for code, kind, about, hint in rows]
+        ),
+        "## Of the REST door itself",
+        table(("code", "kind", "about", "hint"), doors),
+    )
+
+
+def _about(docstring: str) -> str:
+    return "" if docstring.startswith("An error a person can act on") else docstring
+
+
+def statuses() -> list[tuple[str, int]]:
+    """Kinds with their REST statuses."""
+    from trackside.entry.rest.errors import STATUS
+
+    return [(str(kind), status) for kind, status in STATUS.items()]
+
+
+def known_errors() -> set[type[TracksideError]]:
+    """Every error of the server that has a code of its own."""
+    for _ in modules():
+        pass
+    waiting, found = [TracksideError], set[type[TracksideError]]()
+    while waiting:
+        for error in waiting.pop().__subclasses__():
+            waiting.append(error)
+            if error.__module__.startswith("trackside."):
+                found.add(error)
+    return found
+
+
+def modules() -> Iterator[ModuleType]:
+    """Every module of the server."""
+    for found in pkgutil.walk_packages(trackside.__path__, "trackside."):
+        if not found.name.endswith((".__main__", ".env")) and ".versions" not in found.name:
+            yield importlib.import_module(found.name)
+
+
+# --- events and permissions ---
+
+
+def events_page() -> str:
+    parts: list[str] = []
+    for kind in contract.event_types():
+        hints = get_type_hints(kind)
+        rows = [(f"`{field.name}`", f"`{_type_name(hints[field.name])}`") for field in fields(kind)]
+        head = f"## {kind.__name__}\n\n{contract.described(kind)}\n\nStream `{kind.stream}`, version {kind.version}."
+        parts.append(head.replace("\n\n\n\n", "\n\n") + "\n\n" + table(("field", "type"), rows))
+    return page(
+        "Events",
+        "Every change of state is an immutable fact, appended to the stream of its workspace or of the platform, with a number, an id, a "
+        "time, the actor, and a hash that chains it to the one before. No event holds the value of a secret.",
+        *parts,
+    )
+
+
+def _type_name(hint: Any) -> str:
+    is_plain = isinstance(hint, type) and not getattr(hint, "__args__", None)
+    return hint.__name__ if is_plain else str(hint).replace("uuid.", "").replace("typing.", "")
+
+
+def permissions_page() -> str:
+    head = ("permission", *map(str, Role))
+    rows = [
+        (f"`{permission}`", *("yes" if permission in ROLES[role] else "" for role in Role)) for permission in Permission
+    ]
+    return page(
+        "Permissions",
+        "A role in a workspace grants these. What you may not see is reported as missing (404), what you see but may not do as denied "
+        "(403). API tokens made by `trackside server token` act as `owner`.",
+        table(head, rows),
+    )
+
+
+# --- environment config ---
+
+
+def config_page() -> str:
+    found = deploy_keys()
+    rows = [(f"`{key}`", *found[key], DEPLOY_KEYS[key]) for key in found]
+    return page(
+        "Environment config",
+        "One JSON document per environment says what is wanted. Each edit is a patch (objects merge, `null` removes, everything else "
+        "replaces) that becomes a version: `PATCH /v1/environments/{id}/config`. A deployment is made from one version and never changes. "
+        "Keys that are not listed are kept and ignored.",
+        '```json\n{"services": {"<service id>": {"source": {}, "build": {}, "deploy": {}, "networking": {}, "variables": {}}},\n'
+        ' "sharedVariables": {}}\n```',
+        "## `deploy`",
+        table(("key", "type", "default", "allowed", "meaning"), rows),
+        "## `build`",
+        table(("key", "value"), [(f"`{key}`", text) for key, text in BUILD_KEYS.items()]),
+        "## `source`",
+        "One of `{kind: git, url, reference, directory}`, `{kind: upload, upload_id, directory}`, `{kind: image, reference}`. "
+        "Access tokens and deploy keys are given with a deployment and kept apart; the config holds their ids (`token_secret`, `key_secret`).",
+        "## `networking`",
+        "`serviceDomains.<name>.port`: the port a domain leads to; goes before `deploy.port`.",
+        "## `variables` and `sharedVariables`",
+        "Name → `{secretVersion: <id>}`. Set them through `PATCH /v1/service-instances/{id}/variables` or `trackside variables set`, "
+        "which keep the values apart. A service's own variable goes before a shared one of that name.",
+    )
+
+
+def deploy_keys() -> dict[str, tuple[str, str, str]]:
+    """Key → (type, default, allowed), read off the calls in `plan.deploy_settings`."""
+    found: dict[str, tuple[str, str, str]] = {}
+    for function in (plan.deploy_settings, plan._port):  # pyright: ignore[reportPrivateUsage] — this page is about its keys
+        for call in ast.walk(ast.parse(inspect.getsource(function))):
+            if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and (key := _key(call.func.id, call)):
+                found[key] = _described(call.func.id, [_value(argument) for argument in call.args[2:]])
+    return {
+        key: found[key] for key in [*(key for key in DEPLOY_KEYS if key in found), *(set(found) - set(DEPLOY_KEYS))]
+    }
+
+
+def _key(reader: str, call: ast.Call) -> str | None:
+    """The config key that a call reads a value of out of `deploy` or its limits."""
+    arguments = call.args
+    if (
+        reader == "_object"
+        or len(arguments) < 2
+        or not isinstance(arguments[0], ast.Name)
+        or not isinstance(arguments[1], ast.Constant)
+    ):
+        return None
+    prefix = {"deploy": "", "limits": "limitOverride.containers."}.get(arguments[0].id)
+    return None if prefix is None else prefix + str(arguments[1].value)
+
+
+def _value(node: ast.expr) -> Any:
+    """The value of an argument: a literal, a table of the module, or a shifted number."""
+    if isinstance(node, ast.Name):
+        return getattr(plan, node.id)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.LShift):
+        return _value(node.left) << _value(node.right)
+    return ast.literal_eval(node)
+
+
+def _described(reader: str, arguments: list[Any]) -> tuple[str, str, str]:
+    match reader, arguments:
+        case "_one_of", [choices, default, _]:
+            return "text", f"`{default}`", ", ".join(f"`{choice}`" for choice in choices)
+        case (("_number" | "_whole"), [default, least, most]):
+            return _number_name(reader), f"{default}", f"{least:,} – {most:,}"
+        case (("_optional_number" | "_optional_int"), [least, most]):
+            return _number_name(reader), "–", f"{least:,} – {most:,}"
+        case _:
+            return "text", "–", ""
+
+
+def _number_name(reader: str) -> str:
+    return "whole number" if reader in ("_whole", "_optional_int") else "number"
+
+
+# --- REST ---
+
+
+def rest_page() -> str:
+    document = contract.openapi()
+    groups: dict[str, list[str]] = {}
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            groups.setdefault(operation["tags"][0], []).append(_operation(method, path, operation))
+    parts = [f"## {group.capitalize()}\n\n" + "\n\n".join(groups[group]) for group in sorted(groups)]
+    return page(
+        "REST API",
+        "JSON in and out, below `/v1`; times are RFC 3339 in UTC. Sign in with `Authorization: Bearer <token>`. Every answer carries "
+        "`Trackside-Version` and `X-Request-Id`. The complete description, with every field, is served at `/v1/schema` and kept in "
+        "`contract/openapi.json`. Errors: [Errors](errors.md).",
+        *parts,
+    )
+
+
+def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
+    parameters = [p for p in operation.get("parameters", []) if p["in"] == "query"]
+    lines = [f"### `{method.upper()} {path}`", operation["description"]]
+    if parameters:
+        lines.append("Query: " + ", ".join(f"`{p['name']}`" for p in parameters) + ".")
+    if body := operation.get("requestBody"):
+        lines.append(f"Body: {_shape(next(iter(body['content'].items())))}.")
+    done = next(code for code in operation["responses"] if code.startswith("2"))
+    content = operation["responses"][done].get("content")
+    lines.append(f"Answer: {done}" + (f", {_shape(next(iter(content.items())))}." if content else "."))
+    return "\n\n".join(lines)
+
+
+def _shape(content: tuple[str, dict[str, Any]]) -> str:
+    name = content[1].get("schema", {}).get("$ref", "").rpartition("/")[2]
+    return f"`{name}`" if name else f"`{content[0]}`"
+
+
+def main() -> int:
+    """Write all pages."""
+    for name, text in pages().items():
+        (PAGES / name).write_text(text)
+        sys.stdout.write(f"wrote {name}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
