@@ -114,7 +114,7 @@ def _global(options: HAProxyOptions) -> str:
         "stats timeout 1m",
         f"log fd@{LOG_DESCRIPTOR} len 4096 format raw local0",
         f"maxconn {options.connections}",
-        *([f"nbthread {options.threads}"] if options.threads else []),
+        f"nbthread {options.threads}",
         f"tune.bufsize {options.limits.header_bytes + 1024}",
         f"tune.http.maxhdr {options.limits.headers}",
         # Requests wait for their app, not for each other: an old process leaves when its last connection does.
@@ -135,6 +135,9 @@ def _defaults(limits: Limits) -> str:
             "http-reuse safe",
             # Parts of an answer are sent on as they come: events and streams would wait 0.2 s for company.
             "option http-no-delay",
+            # A peer that vanished without a word (its network is gone) is noticed in 20 s, however long it may be silent.
+            *_keepalive("srv"),
+            *_keepalive("cli"),
             "retries 3",
             "option redispatch 1",
             "retry-on conn-failure empty-response",
@@ -154,6 +157,10 @@ def _defaults(limits: Limits) -> str:
             *(_failure(page) for page in pages.FAILURES),
         ],
     )
+
+
+def _keepalive(side: str) -> list[str]:
+    return [f"option {side}tcpka", f"{side}tcpka-idle 5s", f"{side}tcpka-intvl 5s", f"{side}tcpka-cnt 3"]
 
 
 def _failure(page: pages.ErrorPage) -> str:
