@@ -1,15 +1,17 @@
 # The manual: `make help`. Everything here is a short name for a command that also works without make.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-tests demo stop test test-all bench check lint fix types imports contract docs
+.PHONY: help setup setup-tests demo stop test test-all soak bench check lint fix types imports contract docs wheels
 
 # The platform makes networks and mounts, so the machine's commands run as root.
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env)
 BIN := .venv/bin
 TRACKSIDE := bin/trackside
 PYTEST := $(SUDO) $(BIN)/pytest
-TESTS := server/tests planner/tests cli/tests
 PURE := server/tests/rooms planner/tests cli/tests
+# Tests with an engine, a proxy or a whole platform of their own have the machine for themselves; all others share it.
+ALONE := $(addprefix server/tests/,builds edge e2e host runtime survival)
+SHARING := $(filter-out server/tests/__pycache__ server/tests/demo $(ALONE),$(patsubst %/,%,$(wildcard server/tests/*/))) planner/tests cli/tests
 SOURCES := server planner cli bin/setup.py
 
 help: ## Show this manual
@@ -28,16 +30,27 @@ demo: setup ## Start the platform and deploy the example project; prints the URL
 stop: ## Stop exactly what was started; the state directory and system packages stay
 	@if [ -x $(BIN)/python ]; then $(SUDO) $(TRACKSIDE) server stop; else echo "Nothing was set up."; fi
 
-test: setup-tests lint types imports ## Run all tests with all real parts; `make demo` itself first, alone
-	@$(PYTEST) -q server/tests/demo
-	@$(PYTEST) -q -m "not slow" --deselect server/tests/demo $(TESTS)
+test: setup-tests lint types imports ## Run the tests with all real parts; `make demo` itself first, alone
+	@$(PYTEST) -q -m "not slow" server/tests/demo
+	@$(PYTEST) -q -m "not slow" -n auto $(SHARING)
+	@$(PYTEST) -q -m "not slow" $(ALONE)
 
-test-all: setup-tests lint types imports ## Run the slow tests too
+test-all: setup-tests lint types imports ## Run the slow tests too; SHARD=1/3 runs the first third of them
 	@$(PYTEST) -q server/tests/demo
-	@$(PYTEST) -q --deselect server/tests/demo $(TESTS)
+	@$(PYTEST) -q -n auto $(SHARING)
+	@$(PYTEST) -q $(ALONE)
 
-bench: setup-tests ## Measure the platform's own share of a deployment
-	@$(SUDO) $(BIN)/python -m trackside bench
+wheels: setup ## Make what `trackside server upgrade` takes on a machine without this checkout: dist/
+	@rm -rf dist
+	@for member in planner server cli; do .tools/uv-*/uv build --quiet --wheel --no-create-gitignore --out-dir dist $$member; done
+	@.tools/uv-*/uv export --quiet --frozen --all-packages --no-dev --no-emit-workspace --output-file dist/requirements.txt
+	@ls dist
+
+soak: setup-tests ## Half an hour of random operations and kills on ten services under load
+	@TRACKSIDE_SOAK_SECONDS=$${TRACKSIDE_SOAK_SECONDS:-1800} $(PYTEST) -q -s server/tests/survival/test_random_walk.py
+
+bench: setup-tests ## Measure what the platform takes of deployments, requests and the machine, beside the same without it; PARTS="edge idle": these alone
+	@$(SUDO) $(BIN)/python -m trackside bench $(if $(PARTS),--only $(PARTS))
 
 check: setup lint types imports ## Law, types, lint and pure tests: under two minutes
 	@$(BIN)/pytest -q $(wildcard $(PURE))
@@ -61,3 +74,4 @@ contract: setup ## Write anew what clients know of the server: contract/
 
 docs: setup ## Write the reference pages anew from the code: docs/reference/
 	@$(BIN)/python docs/generate.py
+	@$(BIN)/python -m trackside_cli.docs > docs/reference/cli.md

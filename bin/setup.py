@@ -3,6 +3,9 @@
 The standard library only, for nothing else is there yet. Idempotent, and quick when there is nothing to do. Each step is
 announced; what is missing is said with the command that mends it. System packages stay for good; everything else is in
 `.tools` and `.venv` of the checkout.
+
+`--into DIRECTORY` makes an environment that stands by itself, there: the checkout may change or go. So `trackside server upgrade`
+prepares a version. `--wheels DIRECTORY` takes the packages from wheels instead of the checkout.
 """
 
 import configparser
@@ -26,15 +29,24 @@ from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import NoReturn
 
+
+def option(name: str) -> Path | None:
+    """The directory that follows an option on the command line."""
+    return Path(sys.argv[sys.argv.index(name) + 1]).resolve() if name in sys.argv[1:-1] else None
+
+
 CHECKOUT = Path(__file__).resolve().parent.parent
 TOOLS = CHECKOUT / ".tools"
-ENVIRONMENT = CHECKOUT / ".venv"
+INTO = option("--into")
+WHEELS = option("--wheels")
+ENVIRONMENT = INTO or CHECKOUT / ".venv"
 STAMP = TOOLS / "setup.stamp"
 LOG = TOOLS / "setup.log"
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SYSTEM_CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 DEFAULT_INDEX = "https://pypi.org/simple"
 MEMBERS = ("planner", "server", "cli")
+PACKAGES = ("trackside-planner", "trackside", "trackside-cli")
 
 UV_VERSION = "0.13.8"
 UV_WHEELS = {
@@ -74,6 +86,7 @@ TEST_PROGRAMS = {
     "docker-registry": "docker-registry",
     "busybox": "busybox-static",
     "wrk": "wrk",
+    "h2load": "nghttp2-client",
 }
 """What the tests and the benchmark need besides: peers to talk to."""
 SERVICES = {
@@ -95,11 +108,19 @@ COMPLAINTS = (
         "The disk is full. See what fills it: df -h; du -xh / | sort -h | tail. Then: make setup",
     ),
     (
-        r"Temporary failure resolving|Could not resolve|Name or service not known|dns error",
+        r"Could not get lock|Unable to acquire the dpkg|is held by process",
+        "Another package installation runs. Wait for it, then: make setup",
+    ),
+    (
+        r"dpkg was interrupted",
+        "An installation was cut off earlier. Mend it: sudo dpkg --configure -a; then: make setup",
+    ),
+    (
+        r"Temporary failure resolving|Could not resolve|Name or service not known|name resolution|dns error",
         "Names do not resolve. Check /etc/resolv.conf and the network, then: make setup",
     ),
     (
-        r"certificate|CERTIFICATE_VERIFY_FAILED|UnknownIssuer",
+        r"[Cc]ertificate verif|certificate is NOT trusted|peer certificate|CERTIFICATE_VERIFY_FAILED|UnknownIssuer",
         "A certificate is not trusted. Where a company's proxy signs anew, name its authority: "
         "SSL_CERT_FILE=/path/to/ca.pem make setup",
     ),
@@ -108,17 +129,12 @@ COMPLAINTS = (
         "The package source is not reached. Behind a proxy: https_proxy=http://proxy:port make setup; "
         "with a mirror: PIP_INDEX_URL=https://mirror/simple make setup",
     ),
-    (r"Could not get lock|is held by process", "Another package installation runs. Wait for it, then: make setup"),
-    (
-        r"dpkg was interrupted",
-        "An installation was cut off earlier. Mend it: sudo dpkg --configure -a; then: make setup",
-    ),
     (
         r"Unable to locate package|has no installation candidate",
         "The package sources lack a package. On Ubuntu: sudo add-apt-repository universe; then: make setup",
     ),
 )
-"""What a failed program says → what mends it; the first that matches is shown."""
+"""What a failed program says → what mends it; the first that matches is shown, causes before what follows from them."""
 
 
 class Steps:
@@ -164,10 +180,15 @@ def last_line(path: Path) -> str:
     return ""
 
 
-def run(*argv: str, environment: Mapping[str, str] | None = None) -> None:
-    """Run a program, its output to the log; where it fails, say what mends that."""
+def mending(said: str) -> str:
+    """What mends that about which a program complained."""
+    return next((mend for pattern, mend in COMPLAINTS if re.search(pattern, said)), f"Read {LOG}, then: make setup")
+
+
+def run(*argv: str, environment: Mapping[str, str] | None = None, since: int | None = None) -> None:
+    """Run a program, its output to the log; where it fails, say what mends that (`since`: where in the log the cause may be)."""
     with LOG.open("ab") as log:
-        start = log.tell()
+        start = log.tell() if since is None else since
         status = subprocess.run(
             argv,
             stdin=subprocess.DEVNULL,
@@ -178,16 +199,15 @@ def run(*argv: str, environment: Mapping[str, str] | None = None) -> None:
         ).returncode
     if status != 0:
         said = LOG.read_bytes()[start:].decode(errors="replace")
-        mend = next((mend for pattern, mend in COMPLAINTS if re.search(pattern, said)), f"Read {LOG}, then: make setup")
         last = next((line for line in reversed(said.strip().splitlines()) if line.strip()), f"exit status {status}")
-        fail(f"`{' '.join(argv[:3])}` failed: {last.strip()[:200]}", mend)
+        fail(f"`{' '.join(argv[:3])}` failed: {last.strip()[:200]}", mending(said))
 
 
 def main() -> None:
     TOOLS.mkdir(exist_ok=True)
     needs_packages = missing_packages()
-    stamp = wanted_stamp()
-    needs_environment = not (ENVIRONMENT / "bin" / "python").exists() or read(STAMP) != stamp
+    stamp = "" if INTO else wanted_stamp()
+    needs_environment = INTO is not None or not (ENVIRONMENT / "bin" / "python").exists() or read(STAMP) != stamp
     remove_forgotten_policy()
     if not needs_packages and not needs_environment:
         say("Everything is set up.")
@@ -201,10 +221,13 @@ def main() -> None:
     if needs_environment:
         with steps.step(f"fetching uv {UV_VERSION}"):
             uv = fetch_uv()
-        with steps.step("installing the locked Python packages into .venv"):
+        with steps.step(f"installing the locked Python packages into {INTO or '.venv'}"):
             install_environment(uv)
-        STAMP.write_text(stamp)
-    say("Set up. Start it: make demo")
+        if INTO:
+            pass_on(uv, INTO)
+        else:
+            STAMP.write_text(stamp)
+    say(f"Set up in {INTO}." if INTO else "Set up. Start it: make demo")
 
 
 def read(path: Path) -> str:
@@ -260,11 +283,12 @@ def install_packages(packages: list[str]) -> None:
     options = ["-o", "DPkg::Lock::Timeout=120", "-o", "Acquire::Retries=3", "-o", "Dpkg::Use-Pty=0"]
     with no_services(as_root):
         with LOG.open("ab") as log:  # a source that fails is no reason to stop: the packages may be in another
+            since = log.tell()
             subprocess.run([*apt, *options, "update"], stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False)
-        run(*apt, *options, "--no-install-recommends", "install", *packages)
+        run(*apt, *options, "--no-install-recommends", "install", *packages, since=since)
         late = missing_packages()
         if late:
-            run(*apt, *options, "--no-install-recommends", "install", *late)
+            run(*apt, *options, "--no-install-recommends", "install", *late, since=since)
     disable_services(as_root, packages)
 
 
@@ -380,8 +404,7 @@ def download(url: str) -> bytes:
     except (urllib.error.URLError, OSError) as trouble:
         with LOG.open("a") as log:
             log.write(f"{shown(url)}: {trouble}\n")
-        mend = next((mend for pattern, mend in COMPLAINTS if re.search(pattern, str(trouble))), "Then: make setup")
-        fail(f"{shown(url)} could not be fetched: {trouble}.", mend)
+        fail(f"{shown(url)} could not be fetched: {trouble}.", mending(str(trouble)))
 
 
 def without_credentials(url: str) -> tuple[str, dict[str, str]]:
@@ -409,24 +432,69 @@ def install_environment(uv: Path) -> None:
         "UV_PYTHON_DOWNLOADS": "never",
         "UV_COMPILE_BYTECODE": "1",
         "UV_PROJECT_ENVIRONMENT": str(ENVIRONMENT),
+        "VIRTUAL_ENV": str(ENVIRONMENT),
     }
     if "SSL_CERT_FILE" not in os.environ and SYSTEM_CERTIFICATES.exists():
         environment["SSL_CERT_FILE"] = str(SYSTEM_CERTIFICATES)
-    project = ["--project", str(CHECKOUT), "--frozen"]
     index = own_index()
-    if not index:
-        run(str(uv), "sync", *project, "--all-packages", "--python", sys.executable, environment=environment)
-        return
+    if index:
+        environment["UV_DEFAULT_INDEX"] = index
+    if WHEELS:
+        install_wheels(uv, WHEELS, environment)
+    elif index:
+        install_from_own_index(uv, environment)
+    else:
+        # What is built from the checkout is built anew: uv would take a changed file for the one it has seen.
+        apart = ["--no-dev", "--no-editable", *reinstalled()] if INTO else []
+        project = ["--project", str(CHECKOUT), "--frozen", "--all-packages"]
+        run(str(uv), "sync", *project, *apart, "--python", sys.executable, environment=environment)
+
+
+def reinstalled() -> list[str]:
+    return [word for name in PACKAGES for word in ("--reinstall-package", name)]
+
+
+def install_from_own_index(uv: Path, environment: Mapping[str, str]) -> None:
+    """The lock's packages from an index of one's own, then the checkout's."""
     requirements = TOOLS / "requirements.txt"
     python = str(ENVIRONMENT / "bin" / "python")
-    environment |= {"UV_DEFAULT_INDEX": index, "VIRTUAL_ENV": str(ENVIRONMENT)}
-    members = ["--no-emit-workspace", "--all-packages", "--all-groups"]
+    members = ["--no-emit-workspace", "--all-packages", "--no-dev" if INTO else "--all-groups"]
+    project = ["--project", str(CHECKOUT), "--frozen"]
     run(str(uv), "export", *project, *members, "--output-file", str(requirements), environment=environment)
     run(str(uv), "venv", "--allow-existing", "--python", sys.executable, str(ENVIRONMENT), environment=environment)
     pip = [str(uv), "--no-config", "pip"]
     run(*pip, "sync", "--require-hashes", "--python", python, str(requirements), environment=environment)
-    editable = [word for member in MEMBERS for word in ("--editable", str(CHECKOUT / member))]
-    run(*pip, "install", "--no-deps", "--python", python, *editable, environment=environment)
+    editable = [] if INTO else ["--editable"]
+    own = [word for member in MEMBERS for word in (*editable, str(CHECKOUT / member))]
+    run(*pip, "install", "--no-deps", "--python", python, *reinstalled(), *own, environment=environment)
+
+
+def install_wheels(uv: Path, wheels: Path, environment: Mapping[str, str]) -> None:
+    """Our packages from wheels; all others as `requirements.txt` beside them locks them, else the newest that fit.
+
+    A directory that holds wheels of others too is taken to hold all: no index is asked.
+    """
+    python = str(ENVIRONMENT / "bin" / "python")
+    own = sorted(str(wheel) for wheel in wheels.glob("trackside*.whl"))
+    is_complete = len(list(wheels.glob("*.whl"))) > len(own)
+    pip = [str(uv), "--no-config", "pip", "install", "--python", python, "--find-links", str(wheels)]
+    pip += ["--no-index"] if is_complete else []
+    requirements = wheels / "requirements.txt"
+    run(str(uv), "venv", "--allow-existing", "--python", sys.executable, str(ENVIRONMENT), environment=environment)
+    if requirements.exists():
+        run(*pip, "--require-hashes", "-r", str(requirements), environment=environment)
+    run(*pip, *(["--no-deps"] if requirements.exists() else []), *reinstalled(), *own, environment=environment)
+
+
+def pass_on(uv: Path, environment: Path) -> None:
+    """Leave this program and uv in the environment, so that the next version can be prepared without a checkout."""
+    own = environment / "bin" / "setup.py"
+    if own != Path(__file__).resolve():
+        shutil.copyfile(__file__, own)
+    beside = environment / ".tools" / uv.parent.name / uv.name
+    beside.parent.mkdir(parents=True, exist_ok=True)
+    if not beside.exists():
+        shutil.copy2(uv, beside)
 
 
 if __name__ == "__main__":

@@ -14,40 +14,13 @@ from typing import Any, get_type_hints
 import trackside
 from trackside import config
 from trackside.command import contract
+from trackside.entry.rest.errors import DOOR_ERRORS, STATUS
 from trackside.kit.errors import TracksideError
 from trackside.rooms.access.model import ROLES, Permission, Role
-from trackside.rooms.projects import plan
+from trackside.rooms.projects.model import SETTINGS, Setting, SettingKind
 
 PAGES = Path(__file__).parent / "reference"
 NOTE = "Written from the code by `python docs/generate.py`; don't edit."
-
-DEPLOY_KEYS = {
-    "startCommand": "Command to start the app with, in place of the image's own.",
-    "preDeployCommand": "Command run once in the new image before any replica starts (text, or a list joined by `&&`).",
-    "preDeployTimeoutSeconds": "How long the pre-deploy command may take.",
-    "numReplicas": "How many replicas run.",
-    "healthcheckPath": "Path that must answer with status 200; begins with `/`.",
-    "healthcheckType": "`AUTO`: HTTP where a path is set, else TCP; `NONE`: a replica counts as well once it runs.",
-    "healthcheckTimeout": "Seconds a new replica has to become healthy.",
-    "startPeriodSeconds": "Seconds added to that for apps that start slowly.",
-    "restartPolicyType": "When a replica that exited is started again.",
-    "restartPolicyMaxRetries": "How often, before the deployment is `CRASHED`.",
-    "overlapSeconds": "How long the old version stays up after the swap, at least.",
-    "drainingSeconds": "Seconds from SIGTERM to SIGKILL.",
-    "connectionDrainSeconds": "Seconds that open requests on the old version may take to finish.",
-    "limitOverride.containers.cpu": "CPU cores of one replica.",
-    "limitOverride.containers.memoryBytes": "Memory of one replica, in bytes.",
-    "port": "The port the app listens on; else the image's EXPOSE, else the one port it listens on.",
-    "applicationProtocol": "What the edge speaks to the app; gRPC needs `h2c`.",
-}
-BUILD_KEYS = {
-    "builder": f"one of {', '.join(f'`{name}`' for name in plan.BUILDERS)}; "
-    "`AUTO`, the default: a Dockerfile where there is one, else zero-config",
-    "dockerfilePath": "text: where the Dockerfile is, relative to the built directory",
-    "dockerfileTarget": "text: the stage to build",
-    "buildArguments": "object of text: build arguments of the Dockerfile",
-    "buildCommand": "text: command that builds the app, in place of the recognised one",
-}
 
 
 def pages() -> dict[str, str]:
@@ -84,8 +57,8 @@ def settings_page() -> str:
         "Settings",
         "A setting comes from the environment of the platform's processes, else from `settings.json` in the state directory (its name "
         "in small letters, without `TRACKSIDE_`), else from its default. Set it in that file to keep it, or in the environment of "
-        "`trackside server start` for as long as the platform runs; ports, networks, the engine, certificate authorities and mirrors are kept "
-        "by the first start that names them. Sizes are bytes, times seconds; lists are JSON.",
+        "`trackside server start` for as long as the platform runs; ports, networks, the engine, certificate "
+        "authorities and mirrors are kept by the start that names them. Sizes are bytes, times seconds; lists are JSON.",
         table(("variable", "type", "default", "meaning"), rows),
     )
 
@@ -102,8 +75,9 @@ def settings_fields() -> Iterator[tuple[str, str, str, str]]:
 
 def _text(node: ast.stmt | None) -> str:
     """The docstring that stands below a field."""
-    is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-    return " ".join(str(node.value.value).split()) if is_text else ""  # type: ignore[union-attr]
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+        return " ".join(str(node.value.value).split())
+    return ""
 
 
 def _default(name: str) -> str:
@@ -118,43 +92,23 @@ def _default(name: str) -> str:
 
 def errors_page() -> str:
     rows = [
-        (
-            f"`{error.code}`",
-            str(error.kind),
-            (inspect.cleandoc(error.__doc__ or "").splitlines() or [""])[0],
-            error.hint,
-        )
+        (f"`{error.code}`", str(error.kind), error.hint)
         for error in sorted(known_errors(), key=lambda error: error.code)
     ]
     doors = [
-        ("`rest.invalid`", "invalid", "The request is not understood.", "See the API reference at `/v1/schema`."),
-        ("`rest.missing`", "missing", "There is nothing at this address.", "See the API reference at `/v1/schema`."),
-        ("`rest.too_large`", "invalid", "The body is too large.", "See the API reference at `/v1/schema`."),
-        ("`internal`", "internal", "A defect of ours.", "The platform's log has the details under the request id."),
+        (f"`{error.code}`", error.kind, str(error.status), error.sentence, error.hint)
+        for error in sorted(DOOR_ERRORS, key=lambda error: error.code)
     ]
     return page(
         "Errors",
-        "Every error has a stable code, a kind, one sentence and a hint. REST tells them as "
+        "Every error has a stable code, a kind, one sentence that tells what happened, and a hint that mends it. REST tells them as "
         '`{"error": {"code", "kind", "message", "hint", "request_id"}}`; the kind decides the status: '
-        + ", ".join(f"{kind} {status}" for kind, status in statuses())
+        + ", ".join(f"{kind} {status}" for kind, status in STATUS.items())
         + ". The command line's exit codes follow from the kind too (see [Command line](cli.md)).",
-        table(
-            ("code", "kind", "about", "hint"), [(code, kind, _about(about), hint) for code, kind, about, hint in rows]
-        ),
+        table(("code", "kind", "hint"), rows),
         "## Of the REST door itself",
-        table(("code", "kind", "about", "hint"), doors),
+        table(("code", "kind", "status", "message", "hint"), doors),
     )
-
-
-def _about(docstring: str) -> str:
-    return "" if docstring.startswith("An error a person can act on") else docstring
-
-
-def statuses() -> list[tuple[str, int]]:
-    """Kinds with their REST statuses."""
-    from trackside.entry.rest.errors import STATUS
-
-    return [(str(kind), status) for kind, status in STATUS.items()]
 
 
 def known_errors() -> set[type[TracksideError]]:
@@ -217,8 +171,6 @@ def permissions_page() -> str:
 
 
 def config_page() -> str:
-    found = deploy_keys()
-    rows = [(f"`{key}`", *found[key], DEPLOY_KEYS[key]) for key in found]
     return page(
         "Environment config",
         "One JSON document per environment says what is wanted. Each edit is a patch (objects merge, `null` removes, everything else "
@@ -226,13 +178,11 @@ def config_page() -> str:
         "Keys that are not listed are kept and ignored.",
         '```json\n{"services": {"<service id>": {"source": {}, "build": {}, "deploy": {}, "networking": {}, "variables": {}}},\n'
         ' "sharedVariables": {}}\n```',
-        "## `deploy`",
-        table(("key", "type", "default", "allowed", "meaning"), rows),
-        "## `build`",
-        table(("key", "value"), [(f"`{key}`", text) for key, text in BUILD_KEYS.items()]),
+        "`trackside config` reads and changes the settings of one service, in dotted keys: `deploy.port`.",
+        *(text for part in ("deploy", "build") for text in (f"## `{part}`", _settings_table(part))),
         "## `source`",
         "One of `{kind: git, url, reference, directory}`, `{kind: upload, upload_id, directory}`, `{kind: image, reference}`. "
-        "Access tokens and deploy keys are given with a deployment and kept apart; the config holds their ids (`token_secret`, `key_secret`).",
+        "Access tokens and deploy keys are given with a deployment and kept apart; the config holds their ids.",
         "## `networking`",
         "`serviceDomains.<name>.port`: the port a domain leads to; goes before `deploy.port`.",
         "## `variables` and `sharedVariables`",
@@ -241,55 +191,29 @@ def config_page() -> str:
     )
 
 
-def deploy_keys() -> dict[str, tuple[str, str, str]]:
-    """Key → (type, default, allowed), read off the calls in `plan.deploy_settings`."""
-    found: dict[str, tuple[str, str, str]] = {}
-    for function in (plan.deploy_settings, plan._port):  # pyright: ignore[reportPrivateUsage] — this page is about its keys
-        for call in ast.walk(ast.parse(inspect.getsource(function))):
-            if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and (key := _key(call.func.id, call)):
-                found[key] = _described(call.func.id, [_value(argument) for argument in call.args[2:]])
-    return {
-        key: found[key] for key in [*(key for key in DEPLOY_KEYS if key in found), *(set(found) - set(DEPLOY_KEYS))]
-    }
+def _settings_table(part: str) -> str:
+    rows = [
+        (
+            f"`{key.removeprefix(f'{part}.')}`",
+            str(setting.kind),
+            _told(setting.default),
+            _allowed(setting),
+            setting.meaning,
+        )
+        for key, setting in SETTINGS.items()
+        if key.startswith(f"{part}.")
+    ]
+    return table(("key", "type", "default", "allowed", "meaning"), rows)
 
 
-def _key(reader: str, call: ast.Call) -> str | None:
-    """The config key that a call reads a value of out of `deploy` or its limits."""
-    arguments = call.args
-    if (
-        reader == "_object"
-        or len(arguments) < 2
-        or not isinstance(arguments[0], ast.Name)
-        or not isinstance(arguments[1], ast.Constant)
-    ):
-        return None
-    prefix = {"deploy": "", "limits": "limitOverride.containers."}.get(arguments[0].id)
-    return None if prefix is None else prefix + str(arguments[1].value)
+def _told(default: Any) -> str:
+    return "–" if default is None else f"`{default}`" if isinstance(default, str) else f"{default}"
 
 
-def _value(node: ast.expr) -> Any:
-    """The value of an argument: a literal, a table of the module, or a shifted number."""
-    if isinstance(node, ast.Name):
-        return getattr(plan, node.id)
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.LShift):
-        return _value(node.left) << _value(node.right)
-    return ast.literal_eval(node)
-
-
-def _described(reader: str, arguments: list[Any]) -> tuple[str, str, str]:
-    match reader, arguments:
-        case "_one_of", [choices, default, _]:
-            return "text", f"`{default}`", ", ".join(f"`{choice}`" for choice in choices)
-        case (("_number" | "_whole"), [default, least, most]):
-            return _number_name(reader), f"{default}", f"{least:,} – {most:,}"
-        case (("_optional_number" | "_optional_int"), [least, most]):
-            return _number_name(reader), "–", f"{least:,} – {most:,}"
-        case _:
-            return "text", "–", ""
-
-
-def _number_name(reader: str) -> str:
-    return "whole number" if reader in ("_whole", "_optional_int") else "number"
+def _allowed(setting: Setting) -> str:
+    if setting.kind in (SettingKind.NUMBER, SettingKind.WHOLE):
+        return f"{setting.least:,} – {setting.most:,}"
+    return ", ".join(f"`{choice}`" for choice in setting.choices)
 
 
 # --- REST ---

@@ -71,3 +71,12 @@ def process(signed_in: None) -> Process:
         return subprocess.run(command, input=given, capture_output=True, timeout=60, check=False)
 
     return call
+
+
+@pytest.fixture
+def app(home: Path) -> Path:
+    """A directory to upload."""
+    directory = home / "My Shop"
+    directory.mkdir()
+    (directory / "main.py").write_text("print('hello')\n")
+    return directory

@@ -22,3 +22,4 @@ class Ran:
 
 Run = Callable[..., Ran]
 Process = Callable[..., CompletedProcess[bytes]]
+REPOSITORY = "https://example.com/team/shop.git"

@@ -116,6 +116,13 @@ def test_logout_forgets_one_platform(nobody: Run, twin: Twin) -> None:
     assert nobody("whoami").code == 3
 
 
+def test_logout_tells_programs_whether_there_was_a_login(nobody: Run, twin: Twin) -> None:
+    session.save_login(twin.url, TOKEN)
+    for was_signed_in in (True, False):
+        ran = nobody("logout", "--api-url", twin.url, "--json")
+        assert ran.json == {"api_url": twin.url, "was_signed_in": was_signed_in}
+
+
 @pytest.mark.parametrize("damaged", ["{", "[]", "\x00", '{"tokens": 3}', '{"tokens": {"x": 1}, "api_url": 7}'])
 def test_damaged_logins_are_an_error_or_none_but_never_a_crash(nobody: Run, damaged: str) -> None:
     session.logins_file().parent.mkdir(parents=True)

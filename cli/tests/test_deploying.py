@@ -3,29 +3,13 @@
 import gzip
 import io
 import json
-import signal
-import subprocess
-import sys
 import tarfile
-import threading
 from pathlib import Path
 
 import pytest
 
-from harness import Process, Run
-from twin import FAILS, LATER, STAYS, SUCCEEDS, Course, Json, Platform, Refused, a_step
-from twin_server import Twin
-
-REPOSITORY = "https://example.com/team/shop.git"
-
-
-@pytest.fixture
-def app(home: Path) -> Path:
-    """A directory to upload."""
-    directory = home / "My Shop"
-    directory.mkdir()
-    (directory / "main.py").write_text("print('hello')\n")
-    return directory
+from harness import REPOSITORY, Process, Run
+from twin import FAILS, LATER, STAYS, SUCCEEDS, Course, Json, Platform, a_step
 
 
 def names_in(packed: bytes) -> list[str]:
@@ -126,6 +110,7 @@ def test_failure_shows_reason_hint_and_the_last_lines(trackside: Run, platform: 
     for part in (
         "FAILED: The app never answered on port 8080.",
         "hint: Listen on $PORT.",
+        "code: deployments.unheard_of",
         "Traceback: boom",
         "✗ Healthcheck: no answer",
     ):
@@ -248,6 +233,38 @@ def test_rollback_goes_to_the_last_success_before_the_active_one(trackside: Run,
     assert platform.requests[-5][1] == f"/v1/deployments/{wanted['id']}/rollback"
 
 
+@pytest.mark.parametrize("since", [("restart",), ("restart", "restart"), ("rollback",), ("rollback", "restart")])
+def test_rollback_passes_over_what_only_brought_the_present_version_again(
+    trackside: Run, platform: Platform, since: tuple[str, ...]
+) -> None:
+    platform.a_project("demo", "web")
+    instance = platform.instance()
+    served = {"image_id": "sha256:1", "steps": [a_step("DRAIN_INSTANCES")]}
+    wanted = platform.a_deployment(instance, [], status="REMOVED", **served)
+    bad = platform.a_deployment(instance, [], status="REMOVED", **served)
+    for number, trigger in enumerate(since, start=1):
+        status = "SUCCESS" if number == len(since) else "REMOVED"
+        of = bad["id"] if trigger == "rollback" else None
+        platform.a_deployment(instance, [], status=status, trigger=trigger, rollback_of=of, **served)
+    ran = trackside("rollback")
+    assert ran.code == 0
+    assert platform.sent("POST", f"/{wanted['id']}/rollback") == [{}]
+    assert wanted["id"] in ran.err
+
+
+@pytest.mark.parametrize("command", ["rollback", "redeploy", "cancel"])
+def test_a_deployment_of_another_service_than_the_one_named_is_not_touched(
+    trackside: Run, platform: Platform, command: str
+) -> None:
+    platform.a_project("demo", "web")
+    theirs = platform.a_deployment(platform.instance(), [], status="REMOVED")
+    platform.a_project("shop", "web")
+    ran = trackside(command, theirs["id"], "--project", "shop")
+    assert ran.code == 5
+    assert "is no deployment of “web”" in ran.err
+    assert not platform.sent("POST", f"/{command}")
+
+
 def test_rollback_without_an_earlier_one_says_so(trackside: Run, platform: Platform) -> None:
     platform.a_project("demo", "web")
     platform.a_deployment(platform.instance(), [], status="SUCCESS", image_id="sha256:1")
@@ -291,97 +308,9 @@ def test_cancel_ends_the_newest_on_its_way(trackside: Run, platform: Platform) -
 
 def test_cancel_with_nothing_on_its_way_says_so(trackside: Run, platform: Platform) -> None:
     platform.a_project("demo", "web")
+    platform.a_deployment(platform.instance(), [], status="REMOVING")
     platform.a_deployment(platform.instance(), [], status="SUCCESS")
     assert trackside("cancel").code == 5
-
-
-def test_interrupting_the_wait_leaves_the_deployment_running(platform: Platform, signed_in: None) -> None:
-    platform.a_project("demo", "web")
-    platform.course = STAYS
-    command = [sys.executable, "-m", "trackside_cli", "deploy", "--repo", REPOSITORY]
-    has_been_read = threading.Event()
-
-    def on_read(deployment: Json) -> None:
-        has_been_read.set()
-
-    platform.on_read = on_read
-
-    def listen_to_interrupts() -> None:
-        """Tests run in the background of a shell inherit that SIGINT is ignored."""
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=listen_to_interrupts
-    ) as running:
-        assert has_been_read.wait(30)
-        running.send_signal(signal.SIGINT)
-        out, err = running.communicate(timeout=30)
-    (deployment,) = platform.deployments
-    assert (running.returncode, out) == (130, b"")
-    assert f"trackside cancel {deployment}" in err.decode()
-    assert b"Traceback" not in err
-    assert not platform.sent("POST", "/cancel")
-
-
-def test_waiting_outlives_a_restart_of_the_api(trackside: Run, platform: Platform, twin: Twin) -> None:
-    platform.a_project("demo", "web")
-    platform.course = [{"status": "BUILDING"}, {"status": "BUILDING"}, *SUCCEEDS]
-    reads: list[str] = []
-
-    def on_read(deployment: Json) -> None:
-        reads.append(deployment["id"])
-        if len(reads) == 2:
-            threading.Thread(target=restart, daemon=True).start()
-
-    def restart() -> None:
-        twin.stop()
-        threading.Timer(0.8, twin.start).start()
-
-    platform.on_read = on_read
-    ran = trackside("deploy", "--repo", REPOSITORY)
-    assert ran.code == 0
-    assert ran.err.count("Trying again…") == 1
-    assert ran.err.count("The platform answers again.") == 1
-
-
-def test_waiting_outlives_an_api_that_is_busy(trackside: Run, platform: Platform) -> None:
-    platform.a_project("demo", "web")
-    started = platform.a_deployment(platform.instance(), [], status="REMOVED")
-    busy = [
-        Refused("unavailable", "The database starts."),
-        Refused("limit", "Too many."),
-        Refused("internal", "A stumble."),
-    ]
-    platform.course = [*busy, *SUCCEEDS]
-    assert trackside("redeploy", started["id"]).code == 0
-
-
-def test_an_upload_that_broke_off_is_sent_again(trackside: Run, platform: Platform, app: Path) -> None:
-    platform.refuse("/uploads", Refused("unavailable", "Starting."))
-    assert trackside("up", str(app), "--json").code == 0
-    assert len(platform.uploads) == 1
-
-
-def test_a_large_upload_that_is_refused_says_why(trackside: Run, platform: Platform, app: Path) -> None:
-    (app / "large").write_bytes(random_bytes(24 << 20))
-    platform.refuse("/uploads", Refused("invalid", "The upload is larger than 1 MB.", "projects.upload_too_large"))
-    ran = trackside("up", str(app))
-    assert ran.code == 2
-    assert "The upload is larger than 1 MB." in ran.err
-    assert not platform.deployments
-
-
-def random_bytes(count: int) -> bytes:
-    import random
-
-    return random.Random(1).randbytes(count)
-
-
-def test_a_deployment_request_that_was_sent_is_not_sent_again(trackside: Run, platform: Platform) -> None:
-    platform.a_project("demo", "web")
-    platform.refuse("/deployments", Refused("unavailable", "Busy."))
-    assert trackside("deploy", "--repo", REPOSITORY).code == 7
-    assert not platform.deployments
 
 
 def test_took_is_counted_to_the_end(trackside: Run, platform: Platform) -> None:

@@ -31,13 +31,16 @@ def test_the_reference_page_is_what_the_commands_say() -> None:
 
 def test_every_command_that_was_promised_is_there() -> None:
     promised = (
-        "login logout whoami link up deploy deployments status logs scale rollback redeploy restart cancel down open"
+        "login logout whoami link up deploy deployments status logs events scale rollback redeploy restart cancel down "
+        "open queue"
     )
     groups = [
         f"{noun} {verb}" for noun in ("project", "service", "environment") for verb in ("create", "list", "delete")
     ]
-    variables = [f"variables {verb}" for verb in ("set", "list", "delete")]
-    assert set(COMMANDS) == {f"trackside {one}" for one in [*promised.split(), *groups, *variables, "server", "admin"]}
+    variables = [f"variables {verb}" for verb in ("set", "list", "delete", "import", "export")]
+    config = [f"config {verb}" for verb in ("get", "set", "unset")]
+    wanted = [*promised.split(), *groups, *variables, *config, "explain deployment", "server", "admin"]
+    assert set(COMMANDS) == {f"trackside {one}" for one in wanted}
 
 
 @pytest.mark.parametrize("command", [one for one in COMMANDS if one.split()[1] not in ("server", "admin")])

@@ -4,11 +4,15 @@ import json
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from harness import Process, Run
+from trackside_cli.client.types import LogLine
+from trackside_cli.log_lines import in_time_order
 from twin import LATER, Json, Platform
 from twin_server import Twin
 
@@ -204,3 +208,42 @@ def test_a_reader_that_goes_away_leaves_no_traceback(
         running.wait(30)
     assert b"Traceback" not in (tmp_path / "err").read_bytes()
     assert b"BrokenPipe" not in (tmp_path / "err").read_bytes()
+
+
+A, B = "01a20852-1909-761c-a6ea-a73cd551aaaa", "01a20852-1909-761c-a6ea-a73cd551bbbb"
+
+
+def test_lines_of_several_replicas_are_in_the_order_of_their_times_with_the_replica_s_number(
+    trackside: Run, platform: Platform, deployment: Json
+) -> None:
+    """They are stored replica by replica."""
+    deployment["replicas"] = [{"id": A, "ordinal": 0}]
+    for replica, seconds in ((A, (1, 3)), (B, (0, 2))):
+        for second in seconds:
+            at = f"2026-01-31T12:00:0{second}{'.5' if replica == A else ''}Z"
+            platform.a_line(deployment, str(second), at=at, replica_id=replica)
+    wanted = ["[bbbb] 0", "[0] 1", "[bbbb] 2", "[0] 3"]
+    for arguments in ((), ("--since", "2026-01-01")):
+        ran = trackside("logs", *arguments)
+        assert [line.partition(" ")[2] for line in ran.out.splitlines()] == wanted
+    assert all(json.loads(line)["replica_id"] in (A, B) for line in trackside("logs", "--json").out.splitlines())
+
+
+def test_lines_of_an_only_replica_bear_no_name(trackside: Run, platform: Platform, deployment: Json) -> None:
+    deployment["replicas"] = [{"id": A, "ordinal": 0}]
+    platform.a_line(deployment, "one", replica_id=A)
+    platform.a_line(deployment, "of the platform")
+    assert trackside("logs").out.splitlines() == ["2026-01-31T12:00:00Z one", "2026-01-31T12:00:00Z of the platform"]
+
+
+def test_lines_are_sorted_without_holding_all_of_them() -> None:
+    def lines() -> Iterator[LogLine]:
+        for number in range(1000):
+            at = (datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=number ^ 3)).isoformat()
+            yielded.append(number)
+            yield LogLine(seq=number, at=at, level="", message=str(number ^ 3), replica_id=None, attributes={})
+
+    yielded: list[int] = []
+    for count, line in enumerate(in_time_order(lines())):
+        assert line["message"] == str(count)
+        assert len(yielded) < count + 20

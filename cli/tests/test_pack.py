@@ -4,14 +4,18 @@ import gzip
 import io
 import os
 import socket
+import subprocess
+import sys
 import tarfile
 import tracemalloc
 from pathlib import Path
 
 import pytest
 
-from trackside_cli.errors import FileError, UsageError
-from trackside_cli.pack import stream, survey
+from harness import Run
+from trackside_cli.errors import FileError, NameRefused, UsageError
+from trackside_cli.pack import check, stream, survey
+from twin import Platform
 
 
 def tree(root: Path, files: dict[str, str]) -> Path:
@@ -86,6 +90,43 @@ def test_content_modes_links_and_names_survive(tmp_path: Path) -> None:
         assert os.fsdecode(b"raw\xff") in packed.getnames()
 
 
+@pytest.mark.parametrize(
+    ("name", "flaw"),
+    [
+        (os.fsdecode(b"raw\xff"), "is not UTF-8"),
+        ("line\nbreak", "has control characters"),
+        ("C:\\boot.ini", "is an absolute path on other systems"),
+        ("long/" * 409 + "names", "is too long"),
+    ],
+)
+def test_a_name_that_the_platform_would_refuse_is_refused_before_anything_is_sent(
+    trackside: Run, platform: Platform, tmp_path: Path, name: str, flaw: str
+) -> None:
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).touch()
+    ran = trackside("up", str(tmp_path))
+    assert (ran.code, flaw in ran.err, "cli.name_refused" in ran.err) == (2, True, True)
+    assert platform.projects == []
+    (tmp_path / ".tracksideignore").write_text("*\n!.tracksideignore\n")
+    check(survey(tmp_path))
+
+
+@pytest.mark.parametrize("target", ["/etc/passwd", "../other", "sub/../../other", "a\nb", "twice"])
+def test_a_link_that_the_platform_would_refuse_is_refused(tmp_path: Path, target: str) -> None:
+    (tmp_path / "twice").symlink_to("../other")
+    (tmp_path / "link").symlink_to(target)
+    with pytest.raises(NameRefused, match="`link`"):
+        check(survey(tmp_path))
+
+
+def test_a_link_through_what_is_not_uploaded_leads_to_nothing_and_is_taken(tmp_path: Path) -> None:
+    tree(tmp_path, {".gitignore": "modules\n", "sub/file": ""})
+    (tmp_path / "modules").symlink_to("/usr/lib")
+    (tmp_path / "tool").symlink_to("modules/tool")
+    (tmp_path / "sub" / "up").symlink_to("../sub/file")
+    check(survey(tmp_path))
+
+
 def test_equal_trees_pack_equally(tmp_path: Path) -> None:
     for name in ("one", "two"):
         tree(tmp_path / name, {"b": "2", "a/c": "1"})
@@ -154,3 +195,28 @@ def test_memory_does_not_grow_with_the_upload(tmp_path: Path) -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 8 << 20
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from trackside_cli.pack import stream, survey
+
+sent = sum(len(piece) for piece in stream(survey(Path(sys.argv[1])), lambda done: None))
+print(sent, next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
+"""
+
+
+def test_packing_many_files_and_bytes_takes_no_more_memory_than_few(tmp_path: Path) -> None:
+    """Measured in processes of their own: what 3,000 files of 96 MiB take beyond what ten of 1 MiB do."""
+    peaks: list[int] = []
+    for name, files, size in (("few", 10, 1 << 20), ("many", 3000, 96 << 20)):
+        content = os.urandom(size // files)
+        for number in range(files):
+            (tmp_path / name / f"d{number % 50}").mkdir(parents=True, exist_ok=True)
+            (tmp_path / name / f"d{number % 50}" / f"f{number}").write_bytes(content)
+        command = [sys.executable, "-c", PROGRAM, str(tmp_path / name)]
+        sent, peak = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+        assert int(sent) > size * 0.5
+        peaks.append(int(peak) << 10)
+    assert peaks[1] - peaks[0] < 16 << 20

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness import Process, Run
-from twin import NOW, Json, Platform
+from twin import NOW, Json, Platform, a_step
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_values_are_hidden_unless_they_are_asked_for(trackside: Run, platform: P
     platform.variables = {"KEY": "s3cret\n\x1b[31m"}
     hidden = trackside("variables", "list")
     assert hidden.out.splitlines() == ["NAME  VALUE", "KEY   ********"]
-    assert trackside("variables", "list", "--json").json == [{"name": "KEY", "value": None, "is_sealed": False}]
+    assert trackside("variables", "list", "--json").json == [{"name": "KEY", "value": None}]
     assert trackside("variables", "list", "--reveal").out.splitlines()[1] == r"KEY   s3cret\n\x1b[31m"
 
 
@@ -99,10 +99,10 @@ def test_deleting_takes_several_and_may_change_nothing(trackside: Run, platform:
 
 def test_scale_asks_for_that_many(trackside: Run, instance: Json) -> None:
     assert trackside("scale", "5", "--json").json["replicas"]["wanted"] == 5
-    assert "goes to 2 replicas" in trackside("scale", "2").out
+    assert trackside("scale", "2").out == "web goes to 2 replicas; 0 healthy now.\n"
 
 
-@pytest.mark.parametrize("count", ["-1", "many", "1.5", ""])
+@pytest.mark.parametrize("count", ["-1", "0", "101", "many", "1.5", ""])
 def test_scale_takes_a_number_only(trackside: Run, instance: Json, count: str) -> None:
     assert trackside("scale", count).code == 2
 
@@ -110,8 +110,61 @@ def test_scale_takes_a_number_only(trackside: Run, instance: Json, count: str) -
 def test_restart_and_down_are_sent(trackside: Run, platform: Platform, instance: Json) -> None:
     platform.a_deployment(instance, [], status="SUCCESS")
     assert trackside("restart").out == "web restarts.\n"
-    assert trackside("down", "--json").json["active_deployment"] is None
+    assert trackside("down", "--yes", "--json").json["active_deployment"] is None
     assert platform.sent("POST", "/restart") == platform.sent("POST", "/down") == [{}]
+
+
+def test_a_restart_says_what_made_way_for_it(trackside: Run, platform: Platform, instance: Json) -> None:
+    platform.a_deployment(instance, [], status="SUCCESS")
+    coming = platform.a_deployment(instance, [], status="BUILDING")
+    told = f"web restarts in place of deployment {coming['id']}, which had not served yet.\n"
+    assert trackside("restart").out == told
+    assert trackside("restart", "--json").json["superseded"] == [coming["id"]]
+
+
+def test_down_stops_nothing_where_nobody_can_confirm_it(trackside: Run, platform: Platform, instance: Json) -> None:
+    ran = trackside("down")
+    assert ran.code == 2
+    assert "Nothing was stopped: nobody is here to confirm it." in ran.err
+    assert platform.sent("POST", "/down") == []
+
+
+CHANGES = [
+    ("variables", "set", "A=1"),
+    ("variables", "delete", "A"),
+    ("variables", "import", "--yes"),
+    ("config", "set", "deploy.numReplicas=2"),
+    ("config", "unset", "deploy.numReplicas"),
+    ("scale", "2"),
+    ("restart",),
+    ("down", "--yes"),
+    ("deploy", "--detach"),
+    ("deploy", "--image", "app:1", "--detach", "--json"),
+    ("redeploy", "--detach"),
+    ("rollback", "--detach"),
+    ("cancel",),
+]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=" ".join)
+def test_where_a_change_goes_is_said_first_where_nobody_named_it(
+    trackside: Run, platform: Platform, instance: Json, change: tuple[str, ...]
+) -> None:
+    """In a directory that is not linked, with only one project there is."""
+    Path(".env").write_text("A=1")
+    served = a_step("DRAIN_INSTANCES")
+    platform.a_deployment(instance, [], status="REMOVED", image_id="1", steps=[served])
+    platform.a_deployment(instance, [], status="SUCCESS", image_id="2", steps=[served])
+    platform.a_deployment(instance, [], status="BUILDING")
+    ran = trackside(*change)
+    assert ran.code == 0, ran.err
+    first = ran.err.splitlines()[0]
+    assert first.startswith("No project is named or linked here: ")
+    assert first.endswith("web in production of project demo.")
+    assert "No service is named" in trackside(*change, "-p", "demo").err
+    assert "is named" not in trackside(*change, "-p", "demo", "-s", "web").err
+    trackside("link", "-p", "demo", "-s", "web")
+    assert "is named" not in trackside(*change).err
 
 
 def test_open_prints_the_url(trackside: Run, instance: Json) -> None:
@@ -142,6 +195,19 @@ def test_status_shows_active_and_newest(trackside: Run, platform: Platform, inst
     header, row = trackside("status").out.splitlines()
     assert header.split() == ["PROJECT", "ENVIRONMENT", "SERVICE", "STATUS", "REPLICAS", "URL", "DEPLOYED"]
     assert " ".join(row.split()).startswith("demo production web SUCCESS, newest FAILED 2/3 http://web ")
+
+
+def test_status_tells_what_is_wrong_with_a_replica(trackside: Run, platform: Platform, instance: Json) -> None:
+    active = platform.a_deployment(instance, [], status="SUCCESS")
+    active["replicas"] = [
+        {"id": "1", "ordinal": 1, "status": "RUNNING", "detail": "", "address": "10.0.0.2"},
+        {"id": "2", "ordinal": 2, "status": "RESTARTING", "detail": "exited with code 7", "address": "10.0.0.3"},
+    ]
+    instance["active_deployment"] = instance["latest_deployment"] = active
+    ran = trackside("status")
+    assert ran.code == 0
+    assert "replica 2: RESTARTING, exited with code 7" in ran.err
+    assert "replica 1" not in ran.err
 
 
 def test_status_of_nothing_says_how_to_begin(trackside: Run) -> None:
@@ -210,6 +276,14 @@ def test_deleting_asks_at_a_terminal(
     assert code == 0
     assert "Delete project “demo”" in screen
     assert len(platform.projects) == left
+
+
+@pytest.mark.parametrize("kind", ["project", "service", "environment"])
+def test_what_was_deleted_is_told_to_programs(trackside: Run, platform: Platform, instance: Json, kind: str) -> None:
+    name = {"project": "demo", "service": instance["service_name"], "environment": "production"}[kind]
+    told = trackside(kind, "delete", name, "--yes", "--json").json
+    assert told["name"] == name
+    assert set(told) == {"id", "name"}
 
 
 def test_down_asks_at_a_terminal_unless_it_is_sure(signed_in: None, platform: Platform, instance: Json) -> None:

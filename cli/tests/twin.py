@@ -5,7 +5,7 @@ A deployment goes on by one chapter of its course each time somebody reads it, s
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 from uuid import uuid4
 
 TOKEN = "trackside_test_token"
@@ -45,6 +45,14 @@ def a_step(name: str, *, is_done: bool = True, error: str | None = None, is_skip
     }
 
 
+def merged(document: Json, patch: Json) -> Json:
+    """Objects merge, null removes, everything else replaces."""
+    result = dict(document)
+    for key, value in patch.items():
+        result[key] = merged(result.get(key) or {}, cast(Json, value)) if isinstance(value, dict) else value
+    return {key: value for key, value in result.items() if value is not None}
+
+
 Course = Sequence["Json | Refused"]
 SUCCEEDS: Course = [
     {"status": "QUEUED"},
@@ -67,6 +75,7 @@ FAILS: Course = [
         "status": "FAILED",
         "reason": "The app never answered on port 8080.",
         "hint": "Listen on $PORT.",
+        "code": "deployments.unheard_of",
         "ended_at": LATER,
         "steps": [a_step("BUILD_IMAGE"), a_step("HEALTHCHECK", error="no answer")],
     },
@@ -84,7 +93,14 @@ class Platform:
     deployments: dict[str, Json] = field(default_factory=dict[str, Json])
     courses: dict[str, list[Json | Refused]] = field(default_factory=dict[str, "list[Json | Refused]"])
     variables: dict[str, str] = field(default_factory=dict[str, str])
+    sealed: set[str] = field(default_factory=set[str])
+    """Variables whose values are never shown."""
+    configs: dict[str, list[Json]] = field(default_factory=dict[str, list[Json]])
+    """The versions of each environment's config, as patches with their messages."""
+    events: list[Json] = field(default_factory=list[Json])
+    explanations: dict[str, Json] = field(default_factory=dict[str, Json])
     lines: dict[tuple[str, str], list[Json]] = field(default_factory=dict[tuple[str, str], list[Json]])
+    queue: Json = field(default_factory=lambda: {"waiting": 0, "building": 0, "builds": []})
     uploads: dict[str, bytes] = field(default_factory=dict[str, bytes])
     requests: list[tuple[str, str, Json]] = field(default_factory=list[tuple[str, str, Json]])
     refusals: dict[str, list[Refused]] = field(default_factory=dict[str, list[Refused]])
@@ -140,10 +156,13 @@ class Platform:
             "id": str(uuid4()),
             "service_instance_id": instance["id"],
             "status": "INITIALIZING",
-            **dict.fromkeys(("reason", "hint", "url", "commit", "image_id", "rollback_of", "ended_at")),
+            **dict.fromkeys(
+                ("reason", "hint", "code", "url", "commit", "image_id", "rollback_of", "ended_at", "queue")
+            ),
             "source": {},
             "trigger": "manual",
             "replicas": [],
+            "superseded": [],
             "steps": [],
             "created_at": NOW,
             "updated_at": NOW,
@@ -169,6 +188,12 @@ class Platform:
         lines.append(line | values)
         return lines[-1]
 
+    def an_event(self, sentence: str, type: str = "ProjectCreated", at: str = NOW, **place: str) -> Json:
+        event: Json = {"seq": len(self.events) + 1, "id": str(uuid4()), "type": type, "at": at, "sentence": sentence}
+        event |= {"actor": {"id": "a1", "kind": "token", "name": "Ada"}, "place": place, "data": {}}
+        self.events.append(event)
+        return event
+
     def refuse(self, path: str, *refusals: Refused) -> None:
         """The next requests whose path ends so are refused."""
         self.refusals.setdefault(path, []).extend(refusals)
@@ -181,7 +206,19 @@ class Platform:
     def sent(self, method: str, ending: str) -> list[Json]:
         return [body for verb, path, body in self.requests if verb == method and path.endswith(ending)]
 
+    def settings(self, instance: Json) -> Json:
+        """What the config says of a service instance."""
+        services = self.config(instance["environment_id"])["config"].get("services", {})
+        return services.get(instance["service_id"], {})
+
     # --- finding ---
+
+    def config(self, environment_id: str) -> Json:
+        """The newest version of an environment's config."""
+        config: Json = {}
+        for version in self.configs.get(environment_id, []):
+            config = merged(config, version["patch"])
+        return {"version": len(self.configs.get(environment_id, [])), "config": config}
 
     def instances(self) -> list[Json]:
         return [

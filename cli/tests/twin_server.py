@@ -7,10 +7,11 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 from uuid import uuid4
 
-from twin import TOKEN, Json, Platform, Refused
+from twin import TOKEN, Json, Platform, Refused, merged
 
 Answer = tuple[int, Json | None]
 Endpoint = Callable[[Platform, list[str], Json, dict[str, str]], Answer]
@@ -94,14 +95,35 @@ def get_logs(platform: Platform, ids: list[str], body: Json, query: dict[str, st
     return 200, {"lines": lines[-limit:] if query.get("newest") == "true" else lines[:limit]}
 
 
+def get_explanation(platform: Platform, ids: list[str], body: Json, query: dict[str, str]) -> tuple[int, Json]:
+    platform.find(list(platform.deployments.values()), ids[0])
+    return 200, platform.explanations[ids[0]]
+
+
+def chosen_events(platform: Platform, query: dict[str, str]) -> list[Json]:
+    """Those after the cursor that fit; of several types the twin knows the first."""
+    places = [name for name in ("project_id", "environment_id", "service_id") if name in query]
+    return [
+        one
+        for one in platform.events
+        if one["seq"] > int(query.get("after", "0"))
+        and one["at"] >= query.get("since", "")
+        and one["type"] == query.get("type", one["type"])
+        and all(one["place"].get(name) == query[name] for name in places)
+    ]
+
+
+def list_events(platform: Platform, ids: list[str], body: Json, query: dict[str, str]) -> tuple[int, Json]:
+    found, limit = chosen_events(platform, query), int(query["limit"])
+    page = found[-limit:] if query.get("newest") == "true" else found[:limit]
+    is_whole = len(page) == len(found) or query.get("newest") == "true"
+    return 200, {"events": page, "cursor": len(platform.events) if is_whole else page[-1]["seq"]}
+
+
 def list_variables(platform: Platform, ids: list[str], body: Json, query: dict[str, str]) -> tuple[int, Json]:
     is_open = query.get("reveal") == "true"
-    return 200, {
-        "variables": [
-            {"name": name, "value": value if is_open else None, "is_sealed": False}
-            for name, value in platform.variables.items()
-        ]
-    }
+    shown = {name: value for name, value in platform.variables.items() if is_open and name not in platform.sealed}
+    return 200, {"variables": [{"name": name, "value": shown.get(name)} for name in platform.variables]}
 
 
 def change_variables(platform: Platform, ids: list[str], body: Json, query: dict[str, str]) -> tuple[int, Json]:
@@ -114,7 +136,22 @@ def change_variables(platform: Platform, ids: list[str], body: Json, query: dict
             changed.append(name)
     is_deployed = changed and not body["skip_deploy"]
     deployment = platform.a_deployment(platform.find(platform.instances(), ids[0])) if is_deployed else None
-    return 202, {"deployment": deployment, "changed": changed}
+    return 202, {"deployment": deployment, "changed": sorted(changed)}
+
+
+def get_schema(platform: Platform, ids: list[str], body: Json, query: dict[str, str]) -> tuple[int, Json]:
+    return 200, json.loads((Path(__file__).parents[2] / "contract" / "openapi.json").read_text())
+
+
+def get_config(platform: Platform, ids: list[str], body: Json, query: dict[str, str]) -> tuple[int, Json]:
+    return 200, platform.config(ids[0])
+
+
+def change_config(platform: Platform, ids: list[str], body: Json, query: dict[str, str]) -> tuple[int, Json]:
+    before = platform.config(ids[0])["config"]
+    if merged(before, body["patch"]) != before:
+        platform.configs.setdefault(ids[0], []).append(body)
+    return 200, platform.config(ids[0])
 
 
 def tell_instance(platform: Platform, ids: list[str], body: Json, query: dict[str, str]) -> tuple[int, Json]:
@@ -123,7 +160,13 @@ def tell_instance(platform: Platform, ids: list[str], body: Json, query: dict[st
         instance["replicas"]["wanted"] = body["replicas"]
     if ids[1] == "down":
         instance["active_deployment"] = None
-    return 202, instance
+    latest = instance["latest_deployment"]
+    is_under_way = ids[1] == "restart" and latest and latest["status"] == "BUILDING"
+    return 202, {**instance, "superseded": [latest["id"]] if is_under_way else []}
+
+
+def build_queue(platform: Platform, ids: list[str], body: Json, query: dict[str, str]) -> tuple[int, Json]:
+    return 200, platform.queue
 
 
 ID = r"([^/]+)"
@@ -142,10 +185,16 @@ ROUTES: list[tuple[str, str, Endpoint]] = [
     ("GET", f"/v1/service-instances/{ID}/variables", list_variables),
     ("PATCH", f"/v1/service-instances/{ID}/variables", change_variables),
     ("POST", f"/v1/service-instances/{ID}/(scale|restart|down)", tell_instance),
+    ("GET", "/v1/schema", get_schema),
+    ("GET", f"/v1/environments/{ID}/config", get_config),
+    ("PATCH", f"/v1/environments/{ID}/config", change_config),
+    ("GET", "/v1/builds/queue", build_queue),
     ("GET", f"/v1/deployments/{ID}", get_deployment),
     ("POST", f"/v1/deployments/{ID}/(rollback|redeploy)", repeat),
     ("POST", f"/v1/deployments/{ID}/(cancel)", cancel),
     ("GET", f"/v1/deployments/{ID}/logs", get_logs),
+    ("GET", f"/v1/deployments/{ID}/explanation", get_explanation),
+    ("GET", "/v1/events", list_events),
 ]
 
 
@@ -191,7 +240,7 @@ class Handler(BaseHTTPRequestHandler):
             if upload := re.fullmatch(f"/v1/service-instances/{ID}/uploads", path):
                 self._take_upload(upload[1])
             elif query.get("follow") == "true":
-                self._follow(path.split("/")[3], query)
+                self._follow(lambda: self._followed(path, query))
             else:
                 self._answer(*self._dispatch(method, path, query))
         except Refused as refusal:
@@ -243,17 +292,22 @@ class Handler(BaseHTTPRequestHandler):
         self.platform.uploads[upload_id] = bytes(content)
         self._answer(201, {"upload_id": upload_id, "sha256": "0" * 64, "size_bytes": len(content)})
 
-    def _follow(self, deployment_id: str, query: dict[str, str]) -> None:
-        self.platform.requests.append(("FOLLOW", self.path, dict(query)))
+    def _followed(self, path: str, query: dict[str, str]) -> list[Json]:
+        if path == "/v1/events":
+            return chosen_events(self.platform, query)
+        lines = self.platform.lines.get((path.split("/")[3], query["kind"]), [])
+        return [one for one in lines if one["seq"] > int(query.get("after", "0"))]
+
+    def _follow(self, find: Callable[[], list[Json]]) -> None:
+        self.platform.requests.append(("FOLLOW", self.path, {}))
         self.send_response(200)
         self.send_header("Content-Type", "application/x-ndjson")
         self.send_header("Trackside-Version", self.platform.version)
         self.send_header("Connection", "close")
         self.close_connection = True
         self.end_headers()
-        after = int(query.get("after", "0"))
         cut = self.platform.cuts.pop(0) if self.platform.cuts else None
-        lines = [one for one in self.platform.lines.get((deployment_id, query["kind"]), []) if one["seq"] > after]
+        lines = find()
         self.wfile.write(b"\n")
         for line in lines[:cut]:
             self.wfile.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")

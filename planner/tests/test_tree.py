@@ -14,13 +14,16 @@ def test_files_are_listed_without_what_tools_leave(tmp_path: Path) -> None:
     assert DirectoryTree(tmp_path).files() == ("a.py", "sub/b.py")
 
 
-@pytest.mark.parametrize("path", ["../outside.txt", "link.txt", "linked/outside.txt", "/etc/passwd", "missing", "sub"])
+@pytest.mark.parametrize(
+    "path", ["../outside.txt", "link.txt", "linked/outside.txt", "/etc/passwd", "missing", "sub", "round"]
+)
 def test_nothing_outside_is_read(tmp_path: Path, path: str) -> None:
     root = tmp_path / "tree"
     (root / "sub").mkdir(parents=True)
     (tmp_path / "outside.txt").write_text("secret")
     (root / "link.txt").symlink_to(tmp_path / "outside.txt")
     (root / "linked").symlink_to(tmp_path)
+    (root / "round").symlink_to("round")
     assert DirectoryTree(root).text(path) is None
 
 

@@ -33,6 +33,14 @@ from trackside.rooms.identity import service as identity
 _numbers = itertools.count()
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """`SHARD=i/n` keeps the i-th of n parts of the tests, so that several machines, or nights, can share them."""
+    part, _, parts = os.environ.get("SHARD", "1/1").partition("/")
+    mine = set(sorted(item.nodeid for item in items)[int(part) - 1 :: int(parts)])
+    config.hook.pytest_deselected(items=[item for item in items if item.nodeid not in mine])
+    items[:] = [item for item in items if item.nodeid in mine]
+
+
 @dataclass
 class Server:
     """A running PostgreSQL; `url(role, database)` reaches it."""

@@ -43,6 +43,30 @@ uploads a directory that git ignores.
 """
 
 
+HOST_COMMANDS = """The commands of the platform's own machine end with 0, 1, or 2 for a command line that is not valid:
+
+| command | ends with 1 where |
+|---|---|
+| `server start` | something could not be started |
+| `server stop` | something of the platform is left behind; 0 also where nothing had been started |
+| `server status` | nothing runs, or a process is not in the state `RUNNING`; with `--json` too |
+| `server doctor` | a check has failed; a warning alone is 0 |
+| `server token create`, `list`, `revoke` | the database does not answer, or there is no such token |
+| `admin migrate` | a schema could not be brought up to date |
+| `admin replay` | a table was different from what the events say (it is right afterwards) |
+| `admin verify` | an event was changed, removed or inserted |
+| `admin collect` | a part could not be looked at; the rest was collected |
+| `admin clear` | something of the dead platform could not be removed |
+
+With `--json` each `server` command prints one JSON document on stdout, also where it ends with 1 because of what it
+found: `start` that of `status` and `was_running`; `stop` `{was_started, containers, processes, remaining}`; `token
+create` `{id, name, prefix, token}`.
+`admin collect` has it too: `{dry_run, freed, size_bytes, troubles}`. What could not be done at all is an error on stderr, and
+stdout is empty. `status`
+and `doctor` only look: on a machine without a platform they make nothing.
+"""
+
+
 def page() -> str:
     """The whole page, as Markdown."""
     command = typer.main.get_command(app)
@@ -52,7 +76,7 @@ def page() -> str:
 
 def _exit_codes() -> str:
     rows = "\n".join(f"| {code.value} | {meaning} |" for code, meaning in MEANINGS.items())
-    return f"## Exit codes\n\n| code | meaning |\n|---|---|\n{rows}"
+    return f"## Exit codes\n\n| code | meaning |\n|---|---|\n{rows}\n\n{HOST_COMMANDS}"
 
 
 def _sections(command: Any, name: str, parent: Any) -> Iterator[str]:

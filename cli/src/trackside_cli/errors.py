@@ -73,6 +73,13 @@ class FileError(CommandError):
     code = "cli.file"
 
 
+class NameRefused(CommandError):
+    """The platform would take no upload with this in it."""
+
+    code = "cli.name_refused"
+    exit_code = ExitCode.USAGE
+
+
 VERSIONS_HINT = "Bring the command line and the server to one version."
 
 

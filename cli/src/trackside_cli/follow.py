@@ -1,12 +1,12 @@
-"""Reading logs: pages of what is there, and what comes, each line once, over any number of broken connections."""
+"""Reading logs and events: pages of what is there, and what comes, each once, over any number of broken connections."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 from functools import partial
 
 from trackside_cli import moments
-from trackside_cli.client import Api, LogQuery
-from trackside_cli.client.types import LogLine
+from trackside_cli.client import Api, EventQuery, LogQuery
+from trackside_cli.client.types import Event, LogLine
 from trackside_cli.patience import Patience
 
 BEFORE_RUNNING = frozenset({"INITIALIZING", "QUEUED", "WAITING", "NEEDS_APPROVAL", "BUILDING"})
@@ -53,3 +53,25 @@ def _is_new(line: LogLine, query: LogQuery) -> bool:
 def is_final(status: str, kind: str) -> bool:
     """Whether a log of this kind can get no more lines."""
     return status not in BEFORE_RUNNING if kind == "build" else status in GONE
+
+
+def event_pages(api: Api, query: EventQuery, patience: Patience) -> Generator[Event, None, int]:
+    """Every event that is there, page by page; returns the cursor from which to go on."""
+    while True:
+        page = patience.call(partial(api.events, query))
+        yield from page["events"]
+        if len(page["events"]) < query.limit:
+            return page["cursor"]
+        query = replace(query, after=page["cursor"])
+
+
+def events(api: Api, query: EventQuery, patience: Patience) -> Iterator[Event]:
+    """Events as they come, from `query.after` on, for as long as the token is accepted."""
+    while True:
+        with patience.bearing():
+            for event in api.follow_events(query):
+                patience.reset()
+                if event is not None and event["seq"] > query.after:
+                    query = replace(query, after=event["seq"])
+                    yield event
+        patience.breathe()

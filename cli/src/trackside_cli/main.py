@@ -9,9 +9,12 @@ import typer
 from trackside_cli import output, version
 from trackside_cli.commands import (
     account,
+    config,
     deploy,
     deployments,
     environment,
+    events,
+    explain,
     host,
     link,
     logs,
@@ -39,7 +42,10 @@ for part in (
     deployments,
     status,
     logs,
+    events,
+    explain,
     variables,
+    config,
     running,
     project,
     environment,

@@ -64,6 +64,13 @@ def log_line(time: str, message: str, style: str) -> None:
     say(f"{paint(time, 'dim')} {paint(text, style)}".rstrip())
 
 
+def text_file(content: str) -> None:
+    """A file as it is, every byte of it."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(content.encode())
+    sys.stdout.buffer.flush()
+
+
 def as_json(value: Any) -> None:
     """One JSON document, indented: for programs, and readable."""
     print(json.dumps(value, indent=2, ensure_ascii=not _is_unicode()), flush=True)  # noqa: T201 — this is the printer

@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from trackside_cli.errors import FileError, UsageError
+from trackside_cli.acceptable import refusal
+from trackside_cli.errors import FileError, NameRefused, UsageError
 from trackside_cli.ignore import Rules, is_ignored, parse
 
 IGNORE_FILES = (".gitignore", ".tracksideignore")  # the later is the stronger
 NEVER = frozenset({".git", ".trackside", ".trackside.json"})  # history, a platform's own state, and the link
 CHUNK = 256 * 1024
+RENAME = "Rename or change it, or leave it out with a line in .tracksideignore."
 BLOCK = 512  # of a tar archive
 
 
@@ -54,6 +56,13 @@ def survey(directory: Path) -> Tree:
     entries = tuple(entry for entry in found if _is_packable(entry.status.st_mode))
     skipped = tuple(entry.name for entry in found if not _is_packable(entry.status.st_mode))
     return Tree(entries, skipped)
+
+
+def check(tree: Tree) -> None:
+    """Refuse what the platform would refuse. Raises `NameRefused`, naming what it is."""
+    links = {entry.name: _target(entry) for entry in tree.entries if stat.S_ISLNK(entry.status.st_mode)}
+    if found := refusal((entry.name for entry in tree.entries), links):
+        raise NameRefused(f"`{found[0]}` {found[1]}, so the platform would refuse the upload.", hint=RENAME)
 
 
 def _above(directory: Path) -> tuple[str, list[Rules]]:

@@ -135,6 +135,20 @@ def _link_of(found: Project, wanted: Wanted) -> Link | None:
     return wanted.link if wanted.link and wanted.link.project_id == found["id"] else None
 
 
+def guess_of(wanted: Wanted) -> str:
+    """What the command line leaves open, so that it is the only one or has this directory's name; empty where nothing."""
+    if not wanted.project and not wanted.link:
+        return "No project is named or linked here"
+    if not wanted.service and not (wanted.link and wanted.link.service_id):
+        return "No service is named or linked here"
+    return ""
+
+
+def where(found: ServiceInstance, project: str) -> str:
+    """A service instance in words: `web in production of project shop`."""
+    return f"{found['service_name']} in {found['environment_name']} of project {project}"
+
+
 def for_upload(wanted: Wanted) -> Wanted:
     """For uploading a directory: without a flag and a link, its project is the one of its name, there or not."""
     return wanted if wanted.link else replace(wanted, project=wanted.project or wanted.directory)

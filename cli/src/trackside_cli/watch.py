@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from trackside_cli import follow, moments, output, present
+from trackside_cli import follow, moments, output, present, scope
 from trackside_cli.client import Api, LogQuery
-from trackside_cli.client.types import Deployment, LogLine, Step
+from trackside_cli.client.types import Deployment, LogLine, Place, Step
 from trackside_cli.errors import CommandError, ExitCode
 from trackside_cli.patience import Patience
 from trackside_cli.scope import Target
@@ -29,6 +29,7 @@ class Watch:
         self._deployment = deployment
         self._quiet = quiet
         self._patience = Patience(self._note)
+        self._place: int | None = None
         self._shown: set[tuple[str, str]] = set()
         self._build = LogQuery(kind="build")
 
@@ -46,10 +47,17 @@ class Watch:
         if self._quiet:
             return
         status = self._deployment["status"]
-        if status in REMARKS and self._is_first(status, "remark"):
+        if place := self._deployment.get("queue"):
+            self._show_place(place)
+        elif status in REMARKS and self._is_first(status, "remark"):
             self._note(REMARKS[status])
         for step in self._deployment["steps"]:
             self._show_step(step)
+
+    def _show_place(self, place: Place) -> None:
+        if place["place"] != self._place:
+            self._note(present.place_text(place))
+        self._place = place["place"]
 
     def _show_step(self, step: Step) -> None:
         name = step["name"]
@@ -86,15 +94,14 @@ def pause_after(seconds: float) -> float:
     return next((pause for until, pause in PAUSES if seconds < until), CALM_PAUSE)
 
 
-def announce(target: Target, *, quiet: bool) -> None:
-    """Say what was made, and where the deployment goes."""
-    if quiet:
+def announce(target: Target, *, quiet: bool, guess: str = "") -> None:
+    """Say what was made, and where the deployment goes; also where `quiet`, if that was guessed: `guess` says what."""
+    if quiet and not guess:
         return
     for what in target.made:
         output.note(f"Created {what}.")
-    instance = target.instance
-    where = f"{instance['service_name']} in {instance['environment_name']}"
-    output.note(f"Deploying to {where} of project {target.project}.", "dim")
+    begin = f"{guess}: d" if guess else "D"
+    output.note(f"{begin}eploying to {scope.where(target.instance, target.project)}.", "" if guess else "dim")
 
 
 def outcome(deployment: Deployment) -> dict[str, str | None]:
@@ -109,6 +116,8 @@ def outcome(deployment: Deployment) -> dict[str, str | None]:
 
 def finish(api: Api, deployment: Deployment, *, is_detached: bool, as_json: bool) -> ExitCode:
     """Wait (unless detached), show how it ended, and give the exit code: OK only for SUCCESS or a detached start."""
+    if superseding := present.superseding(deployment):
+        output.note(f"It goes{superseding}.")
     try:
         if not is_detached:
             deployment = Watch(api, deployment, quiet=as_json).until_over()
@@ -136,7 +145,10 @@ def _tell(api: Api, deployment: Deployment) -> None:
     output.note(f"{deployment['status']}: {output.harmless(reason)}", "bold red")
     if hint := deployment.get("hint"):
         output.note(f"hint: {output.harmless(hint)}")
-    output.note(f"Deployment {deployment['id']}; its logs: `trackside logs {deployment['id']}`.", "dim")
+    if code := deployment.get("code"):
+        output.note(output.harmless(f"code: {code}"), "dim")
+    more = f"`trackside logs {deployment['id']}`, `trackside explain deployment {deployment['id']}`"
+    output.note(f"Deployment {deployment['id']}; more: {more}.", "dim")
 
 
 def _last_lines(api: Api, deployment: Deployment) -> list[LogLine]:

@@ -56,7 +56,10 @@ class DirectoryTree:
         return self._listing
 
     def text(self, path: str) -> str | None:
-        found = (self._root / path).resolve()
+        try:
+            found = (self._root / path).resolve()
+        except RuntimeError:  # links in a circle lead to no file
+            return None
         if not found.is_relative_to(self._root) or not found.is_file():
             return None
         with found.open("rb") as file:

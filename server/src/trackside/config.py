@@ -1,12 +1,13 @@
 """Settings: every knob of the server, read once, frozen, handed down in pieces by bootstrap.
 
 A value comes from the environment (`TRACKSIDE_<NAME>`), else from `settings.json` in the state directory (written by
-`trackside server start`), else from the default here.
+`trackside server start`), else from the default here. The engine alone is what the start has chosen.
 """
 
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 from pydantic_settings import (
@@ -43,6 +44,13 @@ def given() -> dict[str, str]:
     return dict(os.environ)
 
 
+class Chosen(JsonConfigSettingsSource):
+    """What the start has chosen: of the engine the environment names a wish (`embedded`), which only the start understands."""
+
+    def __call__(self) -> dict[str, Any]:
+        return {name: value for name, value in super().__call__().items() if name == "engine_url"}
+
+
 class Settings(BaseSettings):
     """All settings, grouped by what they are about; sizes in bytes, times in seconds."""
 
@@ -64,6 +72,9 @@ class Settings(BaseSettings):
     edge_port: int = 7780
     """Port apps are served on."""
 
+    failpoints: Path | None = None
+    """For tests only: folder in which points are named at which a process is to stand still."""
+
     # --- data ---
     database_url: str = ""
     """PostgreSQL as the application's restricted role, `postgresql://…`. Empty: the embedded one."""
@@ -83,10 +94,16 @@ class Settings(BaseSettings):
     """Memory a build may use."""
     build_disk_bytes: int = 20 << 30
     """Size of the builds' file system."""
+    build_cache_bytes: int = 0
+    """Most bytes of build cache kept; 0 = half of `build_disk_bytes`."""
+    build_cache_days: int = 14
+    """Days that build cache is kept after its last use."""
     build_seconds: int = 1200
     """Time a build may take."""
     build_slots: int = 1
     """Builds that run at once."""
+    hang_seconds: int = 30
+    """Seconds without an answer after which an engine or database of our own is taken for hanging and started anew; 0 = never."""
     docker_program: str = "/usr/bin/docker"
     """The docker command line, used to drive BuildKit."""
 
@@ -95,6 +112,8 @@ class Settings(BaseSettings):
     """Directories whose git repositories may be deployed by `file://` URL or path."""
     allow_private_sources: bool = False
     """Whether git URLs may lead to private, loopback or link-local addresses."""
+    allow_engine_images: bool = False
+    """Whether any image on the engine may be deployed by its content id; else only one that the workspace deployed before."""
     upload_bytes: int = 1 << 30
     """Largest upload, packed."""
 
@@ -110,7 +129,10 @@ class Settings(BaseSettings):
     go_proxy: str = ""
     """Go module proxy inside builds."""
     registry_mirror: str = ""
-    """Registry (host:port/prefix) asked for base images before the engine's own default; empty = the engine's default."""
+    """Registry asked for images that name none, before the engine's default: `host:port/prefix`; with `http://`, without TLS."""
+    image_registries: tuple[str, ...] = ()
+    """The only registries (`host` or `host:port`) that may be asked for images, in deployments and in Dockerfiles; `default` is the
+    engine's own, and that of `registry_mirror` is always one of them. Empty: any."""
     base_images: str = "auto"
     """`registry`: pull base images; `bootstrap`: make them from Debian packages; `auto`: pull, else bootstrap."""
 
@@ -119,6 +141,10 @@ class Settings(BaseSettings):
     """Addresses environments get their /24 subnets from."""
     build_network: str = "10.209.255.0/24"
     """Addresses of builds."""
+    close_private_networks: bool = False
+    """Whether apps and builds are kept from private networks beyond the machine (10/8, 172.16/12, 192.168/16, 100.64/10)."""
+    edge_slots: int = 10_000
+    """Backends the edge holds at once; each deployment that serves, arrives or leaves has one."""
     interface_prefix: str = ""
     """First letters of the names of our bridges (at most 6), e.g. `ts1a2b`."""
     upstream_resolvers: tuple[str, ...] = ()
@@ -135,6 +161,24 @@ class Settings(BaseSettings):
     """Days that logs are kept."""
     log_bytes: int = 256 << 20
     """Most bytes of log kept per stream."""
+    all_logs_bytes: int = 8 << 30
+    """Most bytes of log kept over all streams; beyond that the oldest lines of all go first."""
+
+    # --- space ---
+    low_disk_bytes: int = 2 << 30
+    """A disk with less free is low: nothing is built or pulled until there is room again. The lesser of this and the next holds."""
+    low_disk_percent: float = 5.0
+    """A disk with a lesser part free is low."""
+
+    @property
+    def registry_mirror_name(self) -> str:
+        """The mirror as names of images begin with it."""
+        return self.registry_mirror.rpartition("://")[2]
+
+    @property
+    def insecure_registry(self) -> str:
+        """The registry (host:port) that our own engines ask without TLS; empty = none but those on loopback."""
+        return self.registry_mirror_name.partition("/")[0] if self.registry_mirror.startswith("http://") else ""
 
     @property
     def api_url(self) -> str:
@@ -148,6 +192,11 @@ class Settings(BaseSettings):
         host = "127.0.0.1" if self.edge_host in ("0.0.0.0", "::") else self.edge_host
         return f"http://{host}:{self.edge_port}"
 
+    @property
+    def app_url(self) -> str:
+        """Where people reach an app; `{host}` stands for its name."""
+        return "http://{host}" if self.edge_port == 80 else f"http://{{host}}:{self.edge_port}"
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -157,5 +206,6 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        file = JsonConfigSettingsSource(settings_cls, json_file=state_directory() / "settings.json")
-        return init_settings, env_settings, file
+        file = state_directory() / "settings.json"
+        chosen = Chosen(settings_cls, json_file=file)
+        return init_settings, chosen, env_settings, JsonConfigSettingsSource(settings_cls, json_file=file)

@@ -8,14 +8,15 @@ from trackside.kit.jobs import Job, Jobs
 from trackside.rooms.deployments import events as deployments
 from trackside.rooms.deployments import tasks
 from trackside.rooms.projects import events as projects
+from trackside.rooms.telemetry import tasks as telemetry
 
 Following = Callable[[Transaction, Recorded], Iterable[Job]]
 
 
 def _requested(tx: Transaction, recorded: Recorded) -> Iterable[Job]:
     event: deployments.DeploymentRequested = recorded.event
-    if event.image is None:
-        yield tasks.prepare(tx.workspace, event.deployment_id, is_image=event.source.get("kind") == "image")
+    if event.image is None and event.queued_at is None:
+        yield tasks.prepare(tx.workspace, event.deployment_id)
     yield tasks.converge(tx.workspace, event.service_instance_id)
 
 
@@ -30,7 +31,15 @@ def _deletion(tx: Transaction, recorded: Recorded) -> Iterable[Job]:
 
 def _removed(tx: Transaction, recorded: Recorded) -> Iterable[Job]:
     yield from _converge(tx, recorded)
+    yield from _collect(tx, recorded)
+
+
+def _collect(tx: Transaction, recorded: Recorded) -> Iterable[Job]:
     yield tasks.collect_images(tx.workspace, recorded.event.service_instance_id)
+
+
+def _deleted(tx: Transaction, recorded: Recorded) -> Iterable[Job]:
+    yield telemetry.drop_logs(tx.workspace)
 
 
 SUBSCRIPTIONS: dict[type, Following] = {
@@ -40,7 +49,9 @@ SUBSCRIPTIONS: dict[type, Following] = {
     deployments.DeploymentRemoving: _converge,
     deployments.DeploymentRemoved: _removed,
     deployments.ReplicasWanted: _converge,
+    deployments.InstanceForgotten: _collect,
     projects.DeletionRequested: _deletion,
+    projects.DeletionFinished: _deleted,
 }
 
 

@@ -5,6 +5,7 @@ import getpass
 import os
 import shutil
 import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -79,11 +80,15 @@ Answer = Callable[["_Handler"], bool]
 
 @dataclass
 class GitHttpServer:
-    """Serves every repository below `root`; asks for `token` where one is set. `answer` may handle a request itself."""
+    """Serves every repository below `root`; asks for `token` where one is set. `answer` may handle a request itself.
+
+    With `tls` it speaks https only.
+    """
 
     root: Path
     token: str | None = None
     answer: Answer | None = None
+    tls: ssl.SSLContext | None = None
     requests: list[tuple[str, str | None]] = field(default_factory=list)
 
     def __enter__(self) -> "GitHttpServer":
@@ -93,6 +98,8 @@ class GitHttpServer:
             owner = server
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        if self.tls:
+            self._server.socket = self.tls.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
         self._thread.start()
         return self
@@ -104,7 +111,7 @@ class GitHttpServer:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        return f"http{'s' if self.tls else ''}://127.0.0.1:{self._server.server_address[1]}"
 
 
 class _Handler(BaseHTTPRequestHandler):

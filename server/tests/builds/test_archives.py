@@ -160,13 +160,6 @@ def test_what_is_no_archive_is_refused(unpack: Callable[..., Path], content: byt
         unpack(content)
 
 
-def test_a_later_entry_replaces_an_earlier_one(unpack: Callable[..., Path]) -> None:
-    into = unpack(a_tar(file("a", b"old"), link("l", "a"), file("l", b"new"), file("a", b"newer")))
-    assert (into / "a").read_bytes() == b"newer"
-    assert (into / "l").read_bytes() == b"new"
-    assert not (into / "l").is_symlink()
-
-
 def test_an_encrypted_entry_is_refused(unpack: Callable[..., Path]) -> None:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:

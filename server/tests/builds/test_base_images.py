@@ -86,6 +86,18 @@ async def test_a_mirror_is_asked_and_the_image_keeps_its_own_name(
     assert await engine.images.inspect("debian:trixie-20260101")
 
 
+@pytest.mark.usefixtures("bootstrapped")
+async def test_what_the_mirror_does_not_have_is_asked_for_without_it(
+    options: BuildKitOptions, mirror: str, order: MakeOrder
+) -> None:
+    builder = BuildKitBuilder(replace(options, base_images=BaseImages.REGISTRY, registry_mirror=mirror))
+    log = Lines()
+    with pytest.raises(BuildFailed, match="no-such-image"):
+        await builder.build(order("FROM no-such-image:1\nCMD true\n"), log)
+    await builder.close()
+    assert "no-such-image:1 is asked for without the mirror" in log.text
+
+
 async def test_a_registry_that_has_it_is_used_before_packages_are(
     options: BuildKitOptions, mirror: str, order: MakeOrder, engine: Engine
 ) -> None:
@@ -94,6 +106,19 @@ async def test_a_registry_that_has_it_is_used_before_packages_are(
     await builder.build(order(f"FROM {mirror}/library/debian:trixie-20260101\nCMD true\n"), log)
     await builder.close()
     assert "from packages" not in log.text
+
+
+@pytest.mark.parametrize("step", ["FROM {}\n", "FROM scratch\nCOPY --from={} / /\n"])
+async def test_a_registry_that_is_none_of_those_allowed_is_not_asked_for_what_a_dockerfile_names(
+    options: BuildKitOptions, mirror: str, order: MakeOrder, step: str
+) -> None:
+    builder = BuildKitBuilder(replace(options, base_images=BaseImages.AUTO, registries=frozenset({"127.0.0.1:9"})))
+    log = Lines()
+    with pytest.raises(BuildFailed, match="may not be asked") as refused:
+        await builder.build(order(step.format(f"{mirror}/team/app:1") + "CMD true\n"), log)
+    await builder.close()
+    assert "image_registries" in refused.value.hint
+    assert "Pulling" not in log.text
 
 
 @pytest.mark.usefixtures("bootstrapped")

@@ -253,8 +253,10 @@ async def test_only_an_image_with_the_labels_is_published(docker_builder: BuildK
     assert (await docker_builder.publish(image_id, ours, Lines())).id == image_id
 
 
-async def test_a_build_dies_with_its_builder(options: BuildKitOptions, order: MakeOrder, tmp_path: Path) -> None:
-    """The builder process is killed: neither the build program nor the step goes on."""
+async def test_a_build_dies_with_its_builder(
+    docker_builder: BuildKitBuilder, options: BuildKitOptions, order: MakeOrder, tmp_path: Path
+) -> None:
+    """The builder process is killed: neither the build program nor the step goes on, and the next build clears its files."""
     wanted = order(f"{START}RUN sleep 500\n")
     script = tmp_path / "builder.py"
     script.write_text(
@@ -271,6 +273,8 @@ async def test_a_build_dies_with_its_builder(options: BuildKitOptions, order: Ma
     process.kill()
     process.wait()
     await until(lambda: not processes_of(options.cgroup.strip("/")), 10)
+    await docker_builder.build(order(f"{START}CMD true\n"), Lines())
+    assert list((options.directory / "running").iterdir()) == []
 
 
 @pytest.mark.parametrize("example", sorted(path.name for path in EXAMPLES.iterdir() if path.is_dir()))

@@ -5,7 +5,6 @@ from uuid import UUID
 
 import pytest
 
-from trackside.adapters.buildkit.base_images import mirrored
 from trackside.adapters.buildkit.command import BuildFiles, build_command, build_environment, prepare
 from trackside.adapters.buildkit.debian import debian_suite, sources_list
 from trackside.adapters.buildkit.instructions import (
@@ -21,7 +20,7 @@ from trackside.adapters.buildkit.options import BuildKitOptions, CompanyNetwork
 from trackside.adapters.buildkit.progress import Progress
 from trackside.adapters.buildkit.redaction import Redactor
 from trackside.adapters.buildkit.rewrite import Rewriting, rewrite_dockerfile
-from trackside.adapters.docker.images import split_reference
+from trackside.adapters.docker.references import may_ask, mirrored, split_reference
 from trackside.rooms.builds.model import BuildOrder, Limit
 
 COMPANY = CompanyNetwork(ca_bundle=Path("/company.pem"))
@@ -191,6 +190,28 @@ def test_a_mirror_stands_for_the_engines_default_registry_only(image: str, sourc
 
 
 @pytest.mark.parametrize(
+    ("image", "only", "may"),
+    [
+        ("registry.test/app:1", [], True),
+        ("registry.test/app:1", ["registry.test"], True),
+        ("Registry.Test/app:1", ["registry.test"], True),
+        ("registry.test:5000/app:1", ["registry.test"], False),
+        ("registry.test.evil/app:1", ["registry.test"], False),
+        ("evil/registry.test/app:1", ["registry.test"], False),
+        ("EVIL/app", ["default"], False),
+        ("localhost/app", ["default"], False),
+        ("debian:12", ["default"], True),
+        ("owner/app:1", ["default"], True),
+        ("debian:12", ["registry.test"], False),
+    ],
+)
+def test_only_the_named_registries_may_be_asked_and_any_where_none_is_named(
+    image: str, only: list[str], may: bool
+) -> None:
+    assert may_ask(image, only) is may
+
+
+@pytest.mark.parametrize(
     ("reference", "parts"),
     [
         ("a", ("a", "latest")),
@@ -234,6 +255,18 @@ def test_progress_is_logged_without_its_machinery() -> None:
         "ERROR: executor failed running [/bin/sh -c make]: exit code: 2",
     ]
     assert progress.sentence() == "The build step `[2/3] RUN make` ended with exit code 2: Error: it is broken"
+
+
+def test_a_step_that_is_a_whole_program_does_not_fill_the_sentence() -> None:
+    progress = Progress()
+    for line in (
+        f"#5 [2/2] RUN {'echo long; ' * 200}",
+        "#5 ERROR: process did not complete successfully: exit code: 3",
+    ):
+        progress.read(line)
+    sentence = progress.sentence()
+    assert sentence.endswith(" …` ended with exit code 3.")
+    assert len(sentence) < 200
 
 
 def test_a_failure_outside_of_a_step_keeps_its_words() -> None:

@@ -88,6 +88,17 @@ async def test_the_commit_is_told_with_author_and_message(
     assert (commit.author, commit.message) == ("Ada", "A change\n\nwith a body")
 
 
+async def test_a_message_in_another_encoding_can_be_kept(
+    sources: GitSources, repository: WorkRepository, into: Path, tmp_path: Path
+) -> None:
+    repository.commit({"a.txt": "x"})
+    (tmp_path / "message").write_bytes("café".encode("latin-1"))
+    git(repository.work, "commit", "--quiet", "--allow-empty", "-F", str(tmp_path / "message"))
+    git(repository.work, "push", "--quiet", "origin", "HEAD:refs/heads/main")
+    commit = await sources.fetch_git(GitSource(repository.url), GitCredentials(), into, quiet)
+    assert commit.message.encode().startswith(b"caf")
+
+
 async def test_a_commit_that_no_branch_points_to_is_fetched(
     sources: GitSources, root: Path, into: Path, http: GitHttpServer
 ) -> None:
@@ -174,6 +185,17 @@ async def test_no_key_is_left_behind(
     WorkRepository(root / "app.git").commit({"a.txt": "x"})
     await sources.fetch_git(GitSource(ssh.url(root / "app.git")), ssh.credentials(), into, quiet)
     assert list(options.directory.iterdir()) == []
+
+
+async def test_the_platforms_own_state_is_refused_though_it_lies_below_an_allowed_root(
+    options: GitOptions, root: Path, into: Path
+) -> None:
+    """Other people's sources lie there while they are built."""
+    other = WorkRepository(root / "state" / "builds" / "other.git")
+    other.commit({"a.txt": "x"})
+    closed = GitSources(replace(options, closed=(root / "state",)))
+    with pytest.raises(SourceRefused):
+        await closed.fetch_git(GitSource(other.url), GitCredentials(), into, quiet)
 
 
 @pytest.mark.parametrize("place", ["outside", "link", "borrowed", "worktree"])
@@ -362,3 +384,31 @@ class TestLargeFiles:
         shutil.rmtree(pointed.directory / "lfs", ignore_errors=True)
         with pytest.raises(SourceUnreachable, match=r"model\.bin"):
             await sources.fetch_git(GitSource(pointed.url), GitCredentials(), into, quiet)
+
+    @pytest.mark.parametrize(("spare", "is_allowed"), [(0, True), (-1, False)])
+    async def test_a_repository_and_its_submodules_share_one_limit(
+        self,
+        options: GitOptions,
+        pointed: WorkRepository,
+        root: Path,
+        into: Path,
+        digest: str,
+        spare: int,
+        is_allowed: bool,
+    ) -> None:
+        inner = WorkRepository(root / "inner.git")
+        inner.commit({name: (pointed.work / name).read_text() for name in (".gitattributes", "model.bin")})
+        for repository in (pointed, inner):
+            store = repository.directory / "lfs/objects" / digest[:2] / digest[2:4]
+            store.mkdir(parents=True)
+            (store / digest).write_bytes(self.CONTENT)
+        git(pointed.work, "submodule", "add", "--quiet", str(inner.directory), "inner")
+        pointed.commit_tree()
+        sources = GitSources(replace(options, lfs_bytes=2 * len(self.CONTENT) + spare))
+        fetching = sources.fetch_git(GitSource(pointed.url), GitCredentials(), into, quiet)
+        if is_allowed:
+            await fetching
+            assert [(into / name).read_bytes() for name in ("model.bin", "inner/model.bin")] == [self.CONTENT] * 2
+        else:
+            with pytest.raises(SourceRefused, match="and its submodules"):
+                await fetching

@@ -92,3 +92,27 @@ class BuilderContract:
         await builder.cancel(wanted.build_id)
         await asyncio.gather(building, return_exceptions=True)
         assert await builder.build(wanted, Lines())
+
+    async def test_images_of_ended_builds_go_when_nothing_is_built_and_not_in_a_trial(
+        self, builder: Builder, order: MakeOrder
+    ) -> None:
+        image_id = await builder.build(order(f"{START}COPY . /app/\n", {"a.txt": str(uuid4())}), Lines())
+        told = await builder.collect(is_idle=True, is_trial=True)
+        assert "images of ended builds" in [one.kind for one in told]
+        assert "images of ended builds" not in [one.kind for one in await builder.collect(is_idle=False)]
+        await builder.publish(image_id, {}, Lines())
+        gone = await builder.build(order(f"{START}COPY . /app/\n", {"a.txt": str(uuid4())}), Lines())
+        assert "images of ended builds" in [one.kind for one in await builder.collect(is_idle=True)]
+        with pytest.raises(BuildFailed):
+            await builder.publish(gone, {}, Lines())
+
+    async def test_room_is_made_of_what_was_built_and_not_published_only_when_nothing_is_built(
+        self, builder: Builder, order: MakeOrder
+    ) -> None:
+        kept = await builder.build(order(f"{START}COPY . /app/\n", {"a.txt": str(uuid4())}), Lines())
+        await builder.make_room(is_idle=False)
+        await builder.publish(kept, {}, Lines())
+        gone = await builder.build(order(f"{START}COPY . /app/\n", {"a.txt": str(uuid4())}), Lines())
+        await builder.make_room(is_idle=True)
+        with pytest.raises(BuildFailed):
+            await builder.publish(gone, {}, Lines())

@@ -5,7 +5,7 @@ from typing import Protocol
 
 import pytest
 
-from trackside.rooms.builds.errors import ImageUnavailable
+from trackside.rooms.builds.errors import ImageGone, ImageUnavailable
 from trackside.rooms.builds.model import Image
 from trackside.rooms.builds.ports import Images
 
@@ -31,7 +31,8 @@ async def quiet(line: str) -> None:
 class ImagesContract:
     @pytest.fixture
     async def pulled(self, images: Images, world: ImagesWorld) -> AsyncIterator[Image]:
-        yield await images.pull(await world.in_registry(), quiet)
+        """Held as `abc/one`."""
+        yield await images.pull(await world.in_registry(), quiet, "abc/one")
         await images.release(list(await images.kept()))
 
     async def test_a_pulled_image_says_what_it_is(self, images: Images, pulled: Image) -> None:
@@ -45,8 +46,18 @@ class ImagesContract:
         assert found is not None
         assert found.id == pulled.id
 
-    async def test_an_image_is_had_again_by_its_content_id(self, images: Images, pulled: Image) -> None:
-        assert (await images.pull(pulled.id, quiet)).id == pulled.id
+    async def test_what_is_on_the_engine_is_had_by_its_content_id_where_that_is_allowed(
+        self, images: Images, pulled: Image
+    ) -> None:
+        assert (await images.pull(pulled.id, quiet, "abc/two", from_engine=True)).id == pulled.id
+        assert await images.kept() == {"abc/one": pulled.id, "abc/two": pulled.id}
+
+    async def test_what_is_on_the_engine_is_not_had_by_its_content_id_otherwise(
+        self, images: Images, pulled: Image
+    ) -> None:
+        with pytest.raises(ImageUnavailable):
+            await images.pull(pulled.id, quiet, "abc/two")
+        assert await images.kept() == {"abc/one": pulled.id}
 
     async def test_pulling_says_what_it_does(self, images: Images, world: ImagesWorld) -> None:
         lines: list[str] = []
@@ -54,13 +65,14 @@ class ImagesContract:
         async def log(line: str) -> None:
             lines.append(line)
 
-        await images.pull(await world.in_registry(), log)
+        await images.pull(await world.in_registry(), log, "abc/one")
+        await images.release(["abc/one"])
         assert lines
 
     @pytest.mark.parametrize("reference", ["no-such-host.invalid/app:1", "sha256:" + "0" * 64, "bad name", "", "-x"])
     async def test_an_image_that_can_not_be_had_is_explained(self, images: Images, reference: str) -> None:
         with pytest.raises(ImageUnavailable) as caught:
-            await images.pull(reference, quiet)
+            await images.pull(reference, quiet, "abc/one")
         assert caught.value.sentence
         assert caught.value.hint
 
@@ -68,7 +80,7 @@ class ImagesContract:
         assert await images.inspect("sha256:" + "0" * 64) is None
 
     async def test_kept_names_are_listed_until_they_are_released(self, images: Images, pulled: Image) -> None:
-        await images.keep(pulled.id, "abc/one")
+        assert await images.kept() == {"abc/one": pulled.id}
         await images.keep(pulled.id, "abc/two")
         assert await images.kept() == {"abc/one": pulled.id, "abc/two": pulled.id}
         await images.release(["abc/one", "never/kept"])
@@ -80,16 +92,26 @@ class ImagesContract:
         await images.keep(pulled.id, "abc/one")
         assert await images.kept() == {"abc/one": pulled.id}
 
+    async def test_the_last_name_takes_the_image_with_it(self, images: Images, pulled: Image) -> None:
+        await images.release(["abc/one"])
+        assert await images.inspect(pulled.id) is None
+
     async def test_an_image_that_is_not_there_can_not_be_kept(self, images: Images) -> None:
-        with pytest.raises(ImageUnavailable):
+        with pytest.raises(ImageGone):
             await images.keep("sha256:" + "0" * 64, "abc/one")
 
     async def test_an_image_a_container_uses_outlives_its_last_name(
         self, images: Images, world: ImagesWorld, pulled: Image
     ) -> None:
-        await images.keep(pulled.id, "abc/one")
         await world.use(pulled.id)
         await images.release(["abc/one"])
         assert await images.kept() == {}
         assert await images.inspect(pulled.id) is not None
         await world.stop_using(pulled.id)
+        await images.release([])
+        assert await images.inspect(pulled.id) is None
+
+    async def test_an_image_with_a_name_is_never_dropped_as_unnamed(self, images: Images, pulled: Image) -> None:
+        assert pulled.id not in await images.unnamed()
+        await images.drop_unnamed()
+        assert await images.inspect(pulled.id) is not None

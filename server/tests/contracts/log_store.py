@@ -4,6 +4,8 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
+import pytest
+
 from trackside.rooms.telemetry.model import Line, LogKind, Stream
 from trackside.rooms.telemetry.ports import LogStore
 
@@ -129,6 +131,25 @@ class LogStoreContract:
         async with asyncio.timeout(10):
             assert (await first).message == "0"
 
+    async def test_a_follower_of_what_was_swept_goes_on_with_what_comes(self, store: LogStore) -> None:
+        stream = a_stream()
+        await store.append(stream, lines(3))
+        assert await store.sweep(datetime.now(UTC) + timedelta(days=400)) > 0
+        first = asyncio.ensure_future(anext(store.follow(stream)))
+        await store.read(stream)
+        await store.append(stream, lines(1, 3))
+        async with asyncio.timeout(10):
+            assert (await first).seq == 4
+
+    async def test_a_follower_that_is_closed_has_ended(self, store: LogStore) -> None:
+        stream = a_stream()
+        await store.append(stream, lines(2))
+        following = store.follow(stream)
+        assert (await anext(following)).seq == 1
+        await following.aclose()
+        with pytest.raises(StopAsyncIteration):
+            await anext(following)
+
     async def test_the_last_time_of_a_replica_is_known(self, store: LogStore) -> None:
         stream, one, other = a_stream(), uuid4(), uuid4()
         assert await store.last_at(stream, one) is None
@@ -147,13 +168,27 @@ class LogStoreContract:
         await store.append(stream, lines(1))
         assert await messages(store, stream) == ["0"]
 
+    async def test_the_streams_of_a_workspace_are_known_until_they_are_dropped(self, store: LogStore) -> None:
+        one = a_stream()
+        other = Stream(one.workspace_id, LogKind.BUILD, uuid4())
+        for stream in (one, other, a_stream()):
+            await store.append(stream, lines(1))
+        assert set(await store.streams(one.workspace_id)) == {one, other}
+        await store.drop(one)
+        assert list(await store.streams(one.workspace_id)) == [other]
+        assert list(await store.streams(uuid4())) == []
+
     async def test_a_sweep_keeps_young_lines_and_their_numbers(self, store: LogStore) -> None:
         stream = a_stream()
         now = datetime.now(UTC)
         await store.append(stream, [Line(now, "young")])
         assert await store.sweep(now) == 0
+        assert await store.sweep(now, is_trial=True) == 0
         assert await messages(store, stream) == ["young"]
-        assert await store.sweep(now + timedelta(days=400)) > 0
+        later = now + timedelta(days=400)
+        assert await store.sweep(later, is_trial=True) > 0
+        assert await store.read(stream), "a trial dropped lines"
+        assert await store.sweep(later) > 0
         assert list(await store.read(stream)) == []
         await store.append(stream, [Line(now, "later")])
         assert [(line.seq, line.message) for line in await store.read(stream)] == [(2, "later")]

@@ -5,99 +5,23 @@ image and a command that behave so.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from ipaddress import IPv4Network
-from itertools import count
-from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
+from contracts.workloads import SECONDS, MakeApp, a_workload, log, see, until, until_logged, until_state
 from trackside.adapters.memory.runtime import Behaviour
 from trackside.rooms.deployments.errors import RuntimeRefused, RuntimeUnavailable
 from trackside.rooms.deployments.model import (
-    Limits,
     Network,
     RestartPolicy,
     Role,
-    SeenReplica,
     SeenState,
     Workload,
 )
 from trackside.rooms.deployments.ports import Runtime
-
-CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "NET_BIND_SERVICE", "SETGID", "SETUID")
-HOSTS = count(10)
-SECONDS = 20.0
-
-
-@dataclass(frozen=True)
-class App:
-    image_id: str
-    argv: tuple[str, ...] | None = None
-
-
-MakeApp = Callable[[Behaviour], App]
-
-
-def a_workload(app: App, subnet: IPv4Network, **changes: Any) -> Workload:
-    values: dict[str, Any] = {
-        "workspace_id": uuid4(),
-        "project_id": uuid4(),
-        "environment_id": uuid4(),
-        "service_id": uuid4(),
-        "service_instance_id": uuid4(),
-        "deployment_id": uuid4(),
-        "replica_id": uuid4(),
-        "role": Role.REPLICA,
-        "image_id": app.image_id,
-        "argv": app.argv,
-        "is_entrypoint_replaced": True,
-        "user": None,
-        "variables": {"PORT": "8080"},
-        "address": subnet[next(HOSTS) % 200 + 10],
-        "restart": RestartPolicy.NEVER,
-        "max_restarts": 0,
-        "limits": Limits(cpu=1.0, memory_bytes=64 << 20, pids=64),
-        "capabilities": CAPABILITIES,
-    } | changes
-    values.setdefault("network", Network(values["environment_id"], subnet))
-    return Workload(**values)
-
-
-async def until(condition: Callable[[], Awaitable[Any]], what: str) -> Any:
-    """The condition's first true value; fails the test when it does not come."""
-    deadline = asyncio.get_running_loop().time() + SECONDS
-    while not (value := await condition()):
-        if asyncio.get_running_loop().time() > deadline:
-            pytest.fail(f"{what} did not happen within {SECONDS} s")
-        await asyncio.sleep(0.02)
-    return value
-
-
-async def see(runtime: Runtime, workload: Workload) -> SeenReplica | None:
-    seen = await runtime.observe(workload.service_instance_id)
-    return next((replica for replica in seen if replica.replica_id == workload.replica_id), None)
-
-
-async def until_state(runtime: Runtime, workload: Workload, state: SeenState) -> SeenReplica:
-    async def is_so() -> SeenReplica | None:
-        replica = await see(runtime, workload)
-        return replica if replica and replica.state is state else None
-
-    return await until(is_so, f"state {state}")
-
-
-async def log(runtime: Runtime, replica_id: UUID) -> list[tuple[str, str]]:
-    return [(stream, line) async for _, stream, line in runtime.logs(replica_id, None, follow=False)]
-
-
-async def until_logged(runtime: Runtime, workload: Workload, line: str) -> None:
-    async def is_so() -> bool:
-        return line in [text for _, text in await log(runtime, workload.replica_id)]
-
-    await until(is_so, f"the log line {line!r}")
 
 
 class RuntimeContract:
@@ -357,6 +281,21 @@ class RuntimeContract:
         assert {r.replica_id for r in await runtime.observe_all()} == {one.replica_id, other.replica_id}
         assert list(await runtime.observe(uuid4())) == []
 
+    async def test_the_listing_of_everything_tells_less_of_what_runs_and_all_of_what_has_ended(
+        self, runtime: Runtime, app: MakeApp, subnet: IPv4Network
+    ) -> None:
+        environment_id = uuid4()
+        running = a_workload(app(Behaviour(listening=(8080,))), subnet, environment_id=environment_id)
+        ended = a_workload(app(Behaviour(exit_code=3)), subnet, environment_id=environment_id)
+        for workload in (running, ended):
+            await self.launch(runtime, workload)
+        up = await until_state(runtime, running, SeenState.RUNNING)
+        down = await until_state(runtime, ended, SeenState.EXITED)
+        everything = {replica.replica_id: replica for replica in await runtime.observe_all()}
+        less = {"restarts": 0, "started_at": None, "listening": (), "listening_loopback": ()}
+        assert everything[running.replica_id] == replace(up, **less)
+        assert everything[ended.replica_id] == down
+
     async def test_listening_ports_are_seen_loopback_apart(
         self, runtime: Runtime, app: MakeApp, subnet: IPv4Network
     ) -> None:
@@ -395,16 +334,17 @@ class RuntimeContract:
 
     # --- logs ---
 
-    async def test_logs_tell_the_streams_apart_in_ascending_time(
+    async def test_logs_tell_the_streams_apart_each_in_ascending_time(
         self, runtime: Runtime, app: MakeApp, subnet: IPv4Network
     ) -> None:
         behaviour = Behaviour(output=("one", "zwei ☃", ""), errors=("oh",), exit_code=0)
         workload = await self.launch(runtime, a_workload(app(behaviour), subnet))
         await until_state(runtime, workload, SeenState.EXITED)
         lines = [line async for line in runtime.logs(workload.replica_id, None, follow=False)]
-        assert [text for _, stream, text in lines if stream == "stdout"] == ["one", "zwei ☃", ""]
+        output = [(at, text) for at, stream, text in lines if stream == "stdout"]
+        assert [text for _, text in output] == ["one", "zwei ☃", ""]
+        assert [at for at, _ in output] == sorted(at for at, _ in output)
         assert [text for _, stream, text in lines if stream == "stderr"] == ["oh"]
-        assert [at for at, *_ in lines] == sorted(at for at, *_ in lines)
 
     async def test_logs_begin_strictly_after_a_time(self, runtime: Runtime, app: MakeApp, subnet: IPv4Network) -> None:
         behaviour = Behaviour(output=tuple(str(number) for number in range(20)), exit_code=0)

@@ -10,8 +10,11 @@ from trackside.kit import events as stream
 from trackside.kit.db import Transaction
 from trackside.kit.ids import new_id
 from trackside.rooms.access.model import Actor, ActorKind, Grant, Role
+from trackside.rooms.builds import service as builds
+from trackside.rooms.builds.events import UploadReceived
 from trackside.rooms.deployments import events, service
 from trackside.rooms.deployments.model import Status, StepName
+from trackside.rooms.identity import service as identity
 from trackside.rooms.networking import service as networking
 from trackside.rooms.networking.model import Addressing, BackendShape, Page, Probe, ProbeKind, Server
 from trackside.rooms.projects import service as projects
@@ -29,6 +32,8 @@ class Life:
         self.choose = choose
         self.actor = Actor("tester", ActorKind.TOKEN, "tester", (Grant(workspace_id, Role.OWNER),))
         self.vault = projects.Vault(platform.keyring)
+        self.done: set[str] = set()
+        self.missing: set[str] = set()
 
     async def do_something(self) -> None:
         """One operation; may be refused."""
@@ -36,8 +41,12 @@ class Life:
             self.create_project, self.create_service, self.create_service, self.create_environment,
             self.deploy, self.deploy, self.deploy, self.progress, self.progress, self.progress, self.progress,
             self.change_variables, self.scale, self.cancel, self.take_down, self.delete, self.roll_back,
+            self.restart, self.redeploy, self.upload, self.edit_config, self.make_token, self.revoke_token,
         ]  # fmt: skip
-        await self.choose.choice(deeds)()
+        deed = self.choose.choice(deeds)
+        await deed()
+        self.done.add(deed.__name__)
+        self.missing = {each.__name__ for each in deeds} - self.done
 
     def transaction(self) -> Any:
         return self.platform.database.transaction(self.workspace_id, actor=self.actor.as_record())
@@ -74,7 +83,8 @@ class Life:
                 )  # fmt: skip
 
     def asked(self) -> service.Asked:
-        source = {"kind": "image", "reference": f"app:{self.choose.randrange(9)}"}
+        image = {"kind": "image", "reference": f"app:{self.choose.randrange(9)}"}
+        source = self.choose.choice([image, {"kind": "git", "url": "https://git.test/app"}])
         return service.Asked(source, {"deploy": {"numReplicas": self.choose.randint(1, 4)}})
 
     async def progress(self) -> None:
@@ -89,7 +99,9 @@ class Life:
     async def _advance(self, tx: Transaction, instance: ServiceInstance, deployment: service.Deployment) -> None:
         identity = deployment.id
         match deployment.status:
-            case Status.QUEUED:
+            case Status.QUEUED if deployment.source["kind"] == "git":
+                await stream.record(tx, events.DeploymentProgressed(identity, str(Status.BUILDING)))
+            case Status.QUEUED | Status.BUILDING:
                 await stream.record(
                     tx,
                     events.StepStarted(identity, str(StepName.PUBLISH_IMAGE)),
@@ -127,7 +139,7 @@ class Life:
             events.PortFound(identity, 8080),
         )
         shape = BackendShape((Server(replica_id, address, 8080),), Probe(ProbeKind.HTTP, "/health"))
-        await networking.put_backend(tx, instance, identity, shape)
+        await networking.put_backend(tx, ADDRESSING, instance, identity, shape)
         await networking.route_to_backend(tx, instance.id, identity)
         await stream.record(tx, events.DeploymentSucceeded(identity))
 
@@ -158,6 +170,40 @@ class Life:
         async with self.transaction() as tx:
             if deployment := await self._deployment(tx):
                 await service.roll_back(tx, self.actor, ADDRESSING, deployment.id)
+
+    async def restart(self) -> None:
+        async with self.transaction() as tx:
+            if instance := await self._instance(tx):
+                await service.restart(tx, self.actor, ADDRESSING, instance.id)
+
+    async def redeploy(self) -> None:
+        async with self.transaction() as tx:
+            if deployment := await self._deployment(tx):
+                await service.redeploy(tx, self.actor, ADDRESSING, deployment.id)
+
+    async def upload(self) -> None:
+        """An archive that came in; now and then all that came for a service are struck off."""
+        async with self.transaction() as tx:
+            if instance := await self._instance(tx):
+                await stream.record(tx, UploadReceived(new_id(), instance.id, "ab" * 32, 1))
+                if self.choose.random() < 0.3:
+                    await builds.forget_uploads(tx, instance.id)
+
+    async def edit_config(self) -> None:
+        async with self.transaction() as tx:
+            if instance := await self._instance(tx):
+                settings = {"deploy": {"healthcheckPath": self.choose.choice([None, "/", "/health"])}}
+                patch = {"services": {str(instance.service_id): settings}}
+                await projects.edit_config(tx, self.actor, instance.environment_id, patch, "by hand")
+
+    async def make_token(self) -> None:
+        async with self.platform.database.transaction() as tx:
+            await identity.create_token(tx, self.workspace_id, f"t{self.choose.randrange(4)}")
+
+    async def revoke_token(self) -> None:
+        async with self.platform.database.transaction() as tx:
+            if tokens := await identity.list_tokens(tx, self.workspace_id):
+                await identity.revoke_token(tx, self.workspace_id, str(self.choose.choice(tokens).id))
 
     async def take_down(self) -> None:
         async with self.transaction() as tx:

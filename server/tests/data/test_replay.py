@@ -27,6 +27,14 @@ async def test_replay_rebuilds_identical_read_models_after_random_operations(pla
     assert outcome.events > 30
 
 
+async def test_the_random_operations_are_of_every_kind_and_none_is_always_refused(platform: Platform) -> None:
+    life = Life(platform, platform.workspace_id, random.Random(3))
+    for _ in range(300):
+        with contextlib.suppress(TracksideError):
+            await life.do_something()
+    assert life.missing == set()
+
+
 async def test_replay_tells_which_table_was_tampered_with_and_mends_it(platform: Platform) -> None:
     life = Life(platform, platform.workspace_id, random.Random(1))
     await life.create_project()

@@ -77,6 +77,7 @@ def test_a_fresh_clone_comes_up_serves_stops_without_a_trace_and_serves_again(cl
     assert answer(output).status_code == 200
     for word in ("The API", "Sign in", "From another computer", "Stop"):
         assert word in output
+    assert f"from the git repository {clone}" in output
     again, warm = make(clone, "demo", ports)
     assert "deployed already" in again
     make(clone, "stop", ports)

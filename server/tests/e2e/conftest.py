@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
+from e2e.authority import Authority
 from edge.load import Load, Target
 
 CHECKOUT = Path(__file__).parents[3]
@@ -155,20 +157,26 @@ class Trackside:
         ).stdout
 
 
-def until(condition: Callable[[], Any], seconds: float = 60, what: str = "") -> Any:
+def until(condition: Callable[[], Any], seconds: float = 60, what: str | Callable[[], object] = "") -> Any:
     """The first true value of the condition; fails after some seconds."""
     deadline = time.monotonic() + seconds
     while True:
         value = condition()
         if value:
             return value
-        assert time.monotonic() < deadline, f"never came true: {what or condition}"
+        assert time.monotonic() < deadline, f"never came true: {what() if callable(what) else what or condition}"
         time.sleep(0.1)
 
 
 @pytest.fixture(scope="session")
-def trackside() -> Iterator[Trackside]:
-    """The platform, started as `make demo` starts it, in a state directory of its own."""
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """A company's certificate authority, which the platform is told to trust."""
+    return Authority.make(tmp_path_factory.mktemp("authority"))
+
+
+@contextmanager
+def running_platform(**settings: str) -> Iterator[Trackside]:
+    """The platform, started as `make demo` starts it, in a state directory of its own; stopped and removed after."""
     home = Path(tempfile.mkdtemp(prefix="ts-e2e-"))
     home.chmod(0o711)
     environment = {
@@ -178,6 +186,7 @@ def trackside() -> Iterator[Trackside]:
         "TRACKSIDE_EDGE_PORT": str(free_port()),
         "TRACKSIDE_FILE_SOURCE_ROOTS": json.dumps([tempfile.gettempdir(), str(CHECKOUT)]),
         "TRACKSIDE_ALLOW_PRIVATE_SOURCES": "true",
+        **settings,
     }
     cli = Cli(environment)
     cli.run("server", "start")
@@ -198,6 +207,13 @@ def trackside() -> Iterator[Trackside]:
         installation = json.loads((home / "settings.json").read_text())["installation"]
         shutil.rmtree(home)
         shutil.rmtree(Path("/var/lib/trackside") / installation, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def trackside(authority: Authority) -> Iterator[Trackside]:
+    """One platform for all end-to-end tests: in whatever order modules come, it is started once."""
+    with running_platform(TRACKSIDE_CA_BUNDLE=str(authority.bundle)) as platform:
+        yield platform
 
 
 @pytest.fixture

@@ -1,19 +1,34 @@
 """Zero failed requests through every change, and no request answered by the wrong version."""
 
 import asyncio
+import time
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
 
 from e2e.conftest import APPS, Service, Trackside, until
-from edge.load import Load, Outcome, fetch
+from edge.load import Load, fetch
 
 
-async def in_background(action: object, *arguments: object) -> object:
+async def in_background(action: Callable[..., Any], *arguments: object) -> Any:
     """Run a blocking command beside the load."""
-    return await asyncio.to_thread(action, *arguments)  # pyright: ignore[reportArgumentType]
+    return await asyncio.to_thread(action, *arguments)
 
 
-def split(load: Load) -> tuple[list[Outcome], list[Outcome]]:
-    """Answers of the old version and of the new one."""
-    return [o for o in load.outcomes if o.body == b"1"], [o for o in load.outcomes if o.body == b"2"]
+def swap_of(deployment: dict[str, Any]) -> tuple[float, float]:
+    """When the swap of the traffic was decided, and when the edge had confirmed it; on the clock of the load."""
+    step = next(step for step in deployment["steps"] if step["name"] == "CONFIGURE_NETWORK")
+    ahead = time.time() - time.monotonic()
+    decided, confirmed = (datetime.fromisoformat(step[at]).timestamp() - ahead for at in ("started_at", "completed_at"))
+    return decided, confirmed
+
+
+def assert_swapped(load: Load, deployment: dict[str, Any], old: bytes, new: bytes) -> None:
+    """Nothing failed; before the swap was decided only the old version answered, after it was confirmed only the new one."""
+    assert load.failures == [], load.summary()
+    decided, confirmed = swap_of(deployment)
+    before, after = load.bodies(lambda o: o.ended < decided), load.bodies(lambda o: o.started > confirmed)
+    assert (set(before), set(after)) == ({old}, {new}), (before, after)
 
 
 async def test_no_request_fails_and_none_gets_the_wrong_version_through_a_deploy_and_a_rollback(echo: Service) -> None:
@@ -21,19 +36,10 @@ async def test_no_request_fails_and_none_gets_the_wrong_version_through_a_deploy
     echo.set(VERSION="2")
     async with echo.load(200) as load:
         assert (await in_background(echo.up, APPS / "echo"))["status"] == "SUCCESS"
-    assert load.failures == [], load.summary()
-    old, new = split(load)
-    assert old
-    assert new
-    # The swap is one moment: whatever started before the first answer of the new version is the old one's or was under
-    # way at that moment, and nothing that started after the last start of an old answer is old.
-    last_old_start = max(o.started for o in old)
-    first_new_start = min(o.started for o in new)
-    assert last_old_start - first_new_start < 0.05, f"versions overlap by {last_old_start - first_new_start:.3f} s"
+    assert_swapped(load, echo.deployments()[0], b"1", b"2")
     async with echo.load(200) as back:
         assert (await in_background(echo.command, "rollback", first))["status"] == "SUCCESS"
-    assert back.failures == [], back.summary()
-    assert back.outcomes[-1].body == b"1"
+    assert_swapped(back, echo.deployments()[0], b"2", b"1")
 
 
 async def test_no_request_fails_through_scaling_variables_and_restart(echo: Service) -> None:
@@ -44,19 +50,22 @@ async def test_no_request_fails_through_scaling_variables_and_restart(echo: Serv
         await in_background(until, lambda: len(echo.instance["active_deployment"]["replicas"]) == 2, 60, "2 replicas")
         await in_background(echo.cli.run, "variables", "set", "VERSION=2", *echo.scope)
         await in_background(until, lambda: echo.is_settled, 90, "variables deployed")
+        changed = echo.deployments()[0]
         await in_background(echo.cli.run, "restart", *echo.scope)
         await in_background(until, lambda: echo.is_settled, 90, "restarted")
-    assert load.failures == [], load.summary()
-    assert load.outcomes[-1].body == b"2"
+    assert_swapped(load, changed, b"1", b"2")
 
 
 async def test_a_ten_second_request_in_flight_finishes_on_the_old_version(echo: Service) -> None:
     echo.set(VERSION="2")
     slow = asyncio.ensure_future(fetch(echo.target("/slow?s=10"), timeout=40))
     await asyncio.sleep(0)
-    outcome = await in_background(echo.up, APPS / "echo")
-    assert outcome["status"] == "SUCCESS"
+    deploying = asyncio.ensure_future(in_background(echo.up, APPS / "echo"))
+    while (await fetch(echo.target())).body != b"2":
+        await asyncio.sleep(0.05)
+    assert not slow.done(), "the swap came after the request's end: nothing was shown"
     answered = await slow
+    assert (await deploying)["status"] == "SUCCESS"
     assert (answered.status, answered.body) == (200, b"1")
     assert echo.get("/").text == "2"
 
@@ -78,6 +87,7 @@ async def test_one_of_three_replicas_killed_fails_nothing_but_what_it_had_begun(
 
 
 def test_a_newer_deployment_supersedes_one_under_way_and_both_records_end_true(echo: Service) -> None:
+    echo.configure(healthcheckPath="/health")
     echo.set(HEALTHY_AFTER="1000")
     started = echo.cli.json("up", str(APPS / "echo"), "--detach", *echo.scope)
     echo.cli.run("variables", "delete", "HEALTHY_AFTER", "--skip-deploy", *echo.scope)
@@ -86,6 +96,7 @@ def test_a_newer_deployment_supersedes_one_under_way_and_both_records_end_true(e
     until(lambda: all(d["status"] in ("SUCCESS", "REMOVED") for d in echo.deployments()))
     older = next(d for d in echo.deployments() if d["id"] == started["deployment_id"])
     assert older["status"] == "REMOVED"
+    assert "Superseded" in older["reason"]
 
 
 def test_cancel_ends_a_deployment_under_way_and_the_old_version_serves_on(echo: Service) -> None:

@@ -48,6 +48,7 @@ class App:
         self.healthy: Callable[[], bool] = lambda: True
         self.seen: list[Seen] = []
         self.open = 0
+        self.connections = 0
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
 
@@ -76,6 +77,7 @@ class App:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
+        self.connections += 1
         try:
             with contextlib.suppress(OSError, EOFError):
                 while await self._one(reader, writer):

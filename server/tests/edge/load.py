@@ -94,7 +94,10 @@ class Load:
 
     async def _exchange(self, outcome: Outcome) -> None:
         connection = self._idle.pop() if self._idle else None
-        if connection is None or connection[0].at_eof():
+        if connection and connection[0].at_eof():
+            connection[1].close()
+            connection = None
+        if connection is None:
             connection = await asyncio.open_connection(self._target.address, self._target.port)
         try:
             kept = await request(connection, self._target, outcome, keep_alive=self._keep_alive)

@@ -53,7 +53,7 @@ async def reading(haproxy: HAProxyProcess, taken: Taken) -> AsyncIterator[None]:
 
 def lines_in(haproxy: HAProxyProcess) -> int:
     """Lines of requests that nobody has read; HAProxy adds some of its own, of a reload."""
-    return haproxy.options.access_log.read_bytes().count(b'"status"')
+    return sum(b"\t" in line for line in haproxy.options.access_log.read_bytes().splitlines())
 
 
 @pytest.fixture
@@ -80,14 +80,14 @@ async def test_a_line_says_who_asked_what_of_whom_and_how_it_ended(
     async with reading(haproxy, taken):
         answer = await fetch(
             Target(HOST, haproxy.port, path="/slow/0.1?secret=1", method="POST", body=b"hello"),
-            headers={"User-Agent": 'a "quoted" \\ agent'},
+            headers={"User-Agent": 'a "quoted" \\ agent {of|many}\twords #41'},
         )
         await until(lambda: len(taken.lines) == 1)
     line = taken.lines[0]
     assert (line.service_instance_id, line.deployment_id) == (backend.service_instance_id, backend.deployment_id)
     assert (line.replica_id, line.request_id) == (app.id, answer.headers["x-request-id"])
     assert (line.method, line.host, line.path, line.status) == ("POST", HOST, "/slow/0.1", 200)
-    assert (line.client, line.user_agent, line.ended) == ("127.0.0.1", 'a "quoted" \\ agent', "--")
+    assert (line.client, line.user_agent, line.ended) == ("127.0.0.1", 'a "quoted" \\ agent {of|many}\twords #41', "--")
     assert 100 <= line.upstream_ms <= line.total_ms < 1000
     assert line.bytes_sent > 3
     assert line.bytes_received > 5
@@ -103,10 +103,21 @@ async def test_requests_that_reach_no_app_are_logged_without_one(haproxy: HAProx
     assert (line.status, line.host) == (404, "nobody.localhost")
 
 
+async def test_what_is_no_request_is_logged_as_one_that_was_refused(haproxy: HAProxyProcess) -> None:
+    taken = Taken()
+    async with reading(haproxy, taken):
+        _, writer = await asyncio.open_connection("127.0.0.1", haproxy.port)
+        writer.write(b"nonsense\r\n\r\n")
+        await until(lambda: len(taken.lines) == 1)
+        writer.close()
+    line = taken.lines[0]
+    assert (line.status, line.method, line.path, line.host, line.request_id) == (400, "", "", "", "")
+
+
 @pytest.mark.parametrize(
     "path",
-    ['/"', "/%00%ff", "/" + chr(252), "/" + "x" * 5000, "/\\" + "u0041", "/'{}%[]"],
-    ids=["quote", "escaped", "umlaut", "long", "backslash", "format"],
+    ['/"', "/%00%ff", "/" + chr(252), "/" + "x" * 5000, "/\\" + "u0041", "/'{}%[]", "/#09{a|b}"],
+    ids=["quote", "escaped", "umlaut", "long", "backslash", "format", "as-if-encoded"],
 )
 async def test_no_path_breaks_a_line(haproxy: HAProxyProcess, backend: Backend, path: str) -> None:
     taken = Taken()

@@ -216,6 +216,21 @@ async def test_failures_of_the_app_are_named_to_programs_and_people(
     assert "x-edge-page" not in answer.headers
 
 
+@pytest.mark.parametrize(("method", "rate", "times"), [("GET", 5000, 4), ("GET", 0, 1), ("POST", 5000, 1)])
+async def test_a_request_without_an_answer_is_sent_again_if_it_may_be_and_there_is_no_flood(
+    short_directory: Path, method: str, rate: int, times: int
+) -> None:
+    process = HAProxyProcess(short_directory, limits=replace(LIMITS, resent_rate=rate))
+    await process.start()
+    try:
+        async with App("app") as app:
+            await serve(process.proxy(), app.server())
+            assert (await fetch(target(process, "/hang-up", method))).status == 502
+            assert len(app.seen) == times
+    finally:
+        await process.stop()
+
+
 async def test_no_replica_at_all_is_named(haproxy: HAProxyProcess, app: App) -> None:
     await app.die()
     answer = await fetch(target(haproxy), headers={"Accept": "application/json"})
@@ -237,6 +252,15 @@ async def test_what_the_app_itself_answers_is_left_alone(haproxy: HAProxyProcess
     app.healthy = lambda: False
     answer = await fetch(target(haproxy, "/health"), headers={"Accept": "application/json"})
     assert (answer.status, answer.body) == (503, b"db not ready")
+
+
+async def test_a_connection_to_an_app_is_used_for_one_request_after_the_other(
+    haproxy: HAProxyProcess, app: App
+) -> None:
+    async with httpx.AsyncClient(trust_env=False) as client:
+        for _ in range(10):
+            (await client.get(f"http://127.0.0.1:{haproxy.port}/", headers={"Host": HOST})).raise_for_status()
+    assert (len(app.seen), app.connections) == (10, 1)
 
 
 # --- limits ---

@@ -13,7 +13,7 @@ from trackside.adapters.proxy import config, pages, snapshot
 from trackside.adapters.proxy.access import read_line
 from trackside.adapters.proxy.access_log import CHUNK, complete_lines
 from trackside.adapters.proxy.files import ProxyFiles
-from trackside.adapters.proxy.launch import SPARE_DESCRIPTORS, command, fitting
+from trackside.adapters.proxy.launch import SPARE_DESCRIPTORS, arguments, command, fitting, options_of
 from trackside.adapters.proxy.options import HAProxyOptions
 from trackside.adapters.proxy.runtime import Processes, parse_map, parse_processes
 from trackside.kit.ids import new_id
@@ -135,6 +135,11 @@ def test_only_complete_lines_are_taken() -> None:
     assert complete_lines(b"x" * CHUNK) == ([], CHUNK)
 
 
-@pytest.mark.parametrize("line", [b"", b"{}", b"Proxy edge stopped.", b'{"at":"x"}'])
+@pytest.mark.parametrize("line", [b"", b"{}", b"Proxy edge stopped.", b"\t" * 13, b"1\t" * 13 + b"{|}"])
 def test_a_line_that_is_no_request_is_none(line: bytes) -> None:
     assert read_line(line) is None
+
+
+def test_haproxy_is_started_with_the_options_that_were_meant(tmp_path: Path) -> None:
+    meant = HAProxyOptions(tmp_path / 'état "of" it', tmp_path / "run", host="::1", port=81, user="haproxy")
+    assert options_of(arguments(meant)[-1]) == meant

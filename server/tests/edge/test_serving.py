@@ -195,6 +195,44 @@ async def test_a_version_that_never_becomes_well_is_never_routed(site: Site, sta
     assert {(await fetch(target(site))).body for _ in range(8)} == {b"bad"}
 
 
+@pytest.mark.parametrize("seconds", [3.5, 4.3])  # HAProxy's checks come once a second then: not to meet one by chance
+async def test_an_app_that_is_long_in_starting_is_swapped_in_without_a_failure(
+    site: Site, stack: AsyncExitStack, seconds: float
+) -> None:
+    """Nobody listens for longer than HAProxy's own checks are patient: they must not hold against it that it started."""
+    (old,), late = await started(stack, "old"), App("late")
+    first, second = site.backend(1, old), site.backend(2, late)
+    await site.apply([first], site.route(1))
+    await site.verified(first)
+    async with Load(target(site), RATE) as load:
+        site.wanted.put([first, second], [route := site.route(2)])
+        await asyncio.sleep(seconds)  # the start is what is tested
+        await stack.enter_async_context(late)
+        await until(lambda: site.wanted.applied[site.instance] == route.revision)
+        seen = len(load.outcomes)
+        await until(lambda: len(load.outcomes) > seen + 200)
+    assert not load.failures, load.summary()
+    assert load.outcomes[-1].body == b"late"
+
+
+@pytest.mark.parametrize("seconds", [3.0, 3.5])
+async def test_a_replica_that_was_unwell_takes_requests_again_at_once(
+    site: Site, stack: AsyncExitStack, seconds: float
+) -> None:
+    """As above, for one that served before: its port was closed for a while."""
+    apps = await started(stack, "a", "b")
+    backend = site.backend(1, *apps)
+    await site.apply([backend], site.route(1))
+    await site.verified(backend)
+    await apps[0].die()
+    await until(lambda: not site.health(backend)[apps[0].id])
+    await asyncio.sleep(seconds)  # HAProxy's own checks fail meanwhile
+    await apps[0].start()
+    await until(lambda: site.health(backend)[apps[0].id] and site.revision(backend) == backend.revision)
+    await apps[1].die()
+    assert {(await fetch(target(site))).body for _ in range(8)} == {b"a"}
+
+
 async def test_haproxy_killed_serves_again_from_its_files_with_the_edge_and_the_database_off(
     haproxy: HAProxyProcess, stack: AsyncExitStack
 ) -> None:

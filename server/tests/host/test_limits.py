@@ -3,14 +3,16 @@
 import os
 from pathlib import Path
 
+import pytest
 from inline_snapshot import snapshot
 
+from trackside.host.builds import build_cores, build_cpu
 from trackside.host.cgroup_limits import Limits, v1_files, v2_files
 from trackside.host.cgroups import read_hierarchies
 from trackside.host.launch import Launch, read_launch, remove_stale_pid_files
 from trackside.host.loop_disk import mounts_below
 
-LIMITS = Limits(cpu_cores=1.5, weight=5, yields=True, memory_bytes=1 << 30, processes=100)
+LIMITS = Limits(cpu_cores=1.5, cores=(2, 3), weight=5, yields=True, memory_bytes=1 << 30, processes=100)
 HYBRID = """cgroup /sys/fs/cgroup/cpu,cpuacct cgroup rw,relatime,cpu,cpuacct 0 0
 cgroup /sys/fs/cgroup/memory cgroup rw,relatime,memory 0 0
 cgroup /sys/fs/cgroup/devices cgroup rw,relatime,devices 0 0
@@ -23,6 +25,7 @@ def test_limits_on_version_two() -> None:
     assert v2_files(LIMITS) == snapshot(
         {
             "cpu.max": "150000 100000",
+            "cpuset.cpus": "2,3",
             "cpu.weight": "5",
             "io.weight": "default 5",
             "cpu.idle": "1",
@@ -39,11 +42,26 @@ def test_limits_on_version_one() -> None:
         {
             "cpu": {"cpu.cfs_period_us": "100000", "cpu.cfs_quota_us": "150000", "cpu.shares": "51", "cpu.idle": "1"},
             "cpuacct": {},
+            "cpuset": {"cpuset.cpus": "2,3"},
             "memory": {"memory.limit_in_bytes": "1073741824", "memory.memsw.limit_in_bytes": "1074790400"},
             "pids": {"pids.max": "100"},
             "blkio": {"blkio.bfq.weight": "5"},
         }
     )
+
+
+@pytest.mark.parametrize(
+    ("setting", "available", "cores"),
+    [
+        (0.0, {0}, (0,)),
+        (0.0, {0, 1}, (1,)),
+        (0.0, {4, 5, 6, 7, 8}, (6, 7, 8)),
+        (1.5, {0, 1, 2}, (1, 2)),
+        (9, {0, 1}, (0, 1)),
+    ],
+)
+def test_building_keeps_to_the_last_processors(setting: float, available: set[int], cores: tuple[int, ...]) -> None:
+    assert build_cores(build_cpu(setting, len(available)), available) == cores
 
 
 def test_no_limit_writes_no_file() -> None:

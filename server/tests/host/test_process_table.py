@@ -18,34 +18,34 @@ def installation() -> str:
 
 def test_an_installation_without_processes_has_none_on_this_busy_machine(installation: str) -> None:
     data, group = Path("/var/lib/trackside") / installation, f"/trackside-{installation}"
-    assert processes_of(installation, data, group) == []
-    assert processes_of(installation, data, None) == []
+    assert processes_of(installation, data, (group,)) == []
+    assert processes_of(installation, data, ()) == []
     assert len(list(all_processes())) > 1
 
 
 @pytest.mark.parametrize("group", ["", "/", "/docker", "/trackside-00000000"])
 def test_a_group_that_others_could_be_in_is_refused(installation: str, group: str) -> None:
     with pytest.raises(ValueError, match="not the installation's own"):
-        processes_of(installation, Path("/var/lib/trackside") / installation, group)
+        processes_of(installation, Path("/var/lib/trackside") / installation, (group,))
 
 
 @pytest.mark.parametrize("data", ["/", "/var/lib", "/root", "."])
 def test_a_directory_that_others_could_work_in_is_refused(installation: str, data: str) -> None:
     with pytest.raises(ValueError, match="not the installation's own"):
-        processes_of(installation, Path(data), None)
+        processes_of(installation, Path(data), ())
 
 
 @pytest.mark.parametrize("name", ["", "*", "abc", "0123456", "0123456g", "01234567 ", "trackside"])
 def test_what_is_no_id_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="no installation's id"):
-        processes_of(name, Path("/var/lib/trackside") / name, None)
+        processes_of(name, Path("/var/lib/trackside") / name, ())
 
 
 def test_a_process_is_found_by_the_mark_in_its_environment_alone(installation: str) -> None:
     marked = subprocess.Popen(["/bin/sleep", "60"], env={"TRACKSIDE_INSTALLATION": installation})
     unmarked = subprocess.Popen(["/bin/sleep", "60"], env={"TRACKSIDE_INSTALLATION": f"{installation}0"})
     try:
-        found = processes_of(installation, Path("/var/lib/trackside") / installation, None)
+        found = processes_of(installation, Path("/var/lib/trackside") / installation, ())
         assert [process.pid for process in found] == [marked.pid]
     finally:
         for process in (marked, unmarked):
@@ -58,7 +58,7 @@ def test_a_process_is_found_by_the_directory_it_works_in(installation: str, tmp_
     data.mkdir()
     inside = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], cwd=data)
     try:
-        assert [process.pid for process in processes_of(installation, data, None)] == [inside.pid]
+        assert [process.pid for process in processes_of(installation, data, ())] == [inside.pid]
     finally:
         inside.kill()
         inside.wait()

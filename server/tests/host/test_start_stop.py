@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -142,17 +143,25 @@ async def test_a_stop_finds_everything_though_the_supervisor_was_killed(director
         assert not await left_of(machine)
 
 
-async def test_a_start_after_the_supervisor_was_killed_ends_with_one_of_each(directory: Path) -> None:
+async def test_what_a_killed_supervisor_ran_goes_on_under_the_next_one_and_has_no_twin(directory: Path) -> None:
     async with machine_in(directory) as machine:
         await started(machine)
-        supervisor = await supervisor_of(machine).pid()
-        assert supervisor
-        former = {status.pid for status in await supervisor_of(machine).status()}
-        os.kill(supervisor, signal.SIGKILL)
-        assert not (await started(machine)).was_running
-        assert not [pid for pid in former if is_alive(pid)]
+        supervisor = supervisor_of(machine)
+        before = {status.name: status.pid for status in await supervisor.status()}
+        os.kill(before["supervisor"], signal.SIGKILL)
+        async with asyncio.timeout(20):
+            while await supervisor.pid() in (None, before["supervisor"]) or not await supervisor.is_running():
+                await asyncio.sleep(0.05)
+        assert (await started(machine)).was_running
+        after = {status.name: status.pid for status in await supervisor.status()}
+        brought_back = {"supervisor", "watcher"}
+        assert {name for name, pid in after.items() if pid != before[name]} == brought_back
         findings = {finding.check: finding.health for finding in await examine(machine)}
         assert {findings[part] for part in PARTS} == {Health.OK}
+        os.kill(after["engine"], signal.SIGKILL)
+        async with asyncio.timeout(20):
+            while supervisor.holder("engine") in (None, after["engine"]):
+                await asyncio.sleep(0.05)
 
 
 async def test_an_engine_that_was_there_is_used_and_neither_stopped_nor_emptied(
@@ -174,6 +183,40 @@ async def test_an_engine_that_was_there_is_used_and_neither_stopped_nor_emptied(
         assert await engine_info(url) is not None
         assert await docker.run("ps", "--quiet", "--no-trunc") == foreign
         assert ours not in await docker.run("ps", "--all", "--quiet", "--no-trunc")
+
+
+MAKER = """
+import subprocess, sys
+while True:
+    subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL)
+"""
+
+
+async def test_a_deployer_whose_supervisor_is_dead_leaves_nothing_on_an_engine_that_is_not_ours(
+    directory: Path, busybox: Path, tmp_path: Path
+) -> None:
+    """Played by a process that makes containers until it is ended."""
+    async with parts_alone(directory.with_name(f"{directory.name}o"), {"engine"}) as other:
+        url = f"unix://{other.layout.engine_socket}"
+        docker = Docker(url, busybox)
+        assert (await docker.build(tmp_path, "true", network="none")).status == 0
+        async with machine_in(directory, engine=url) as machine:
+            label = f"dev.trackside.installation={machine.layout.installation}"
+            made = ("create", "--label", label, "--network", "none", "trackside-test:1", "sleep", "600")
+            words = ("-c", MAKER, "/usr/bin/docker", "--host", url, *made)
+            busy = replace(machine, options=replace(OPTIONS, haproxy=words, processes=("haproxy",)))
+            await started(busy)
+            supervisor = supervisor_of(busy)
+            pids = {status.name: status.pid for status in await supervisor.status()}
+            for name in ("watcher", "supervisor"):
+                os.kill(pids[name], signal.SIGKILL)
+            listing = ("ps", "--all", "--quiet", "--filter", f"label={label}")
+            seen = await docker.run(*listing)
+            async with asyncio.timeout(20):
+                while await docker.run(*listing) == seen:
+                    await asyncio.sleep(0.05)
+            assert (await stopped(busy)).remaining == []
+            assert await docker.run(*listing) == ""
 
 
 async def test_steps_are_announced_in_order_each_with_its_time(directory: Path) -> None:

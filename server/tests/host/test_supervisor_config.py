@@ -16,6 +16,7 @@ def plan(*processes: ManagedProcess) -> SupervisorPlan:
         pid_file=Path("/run/trackside-0a1b2c3d/supervisord.pid"),
         directory=Path("/srv/100% ours"),
         logs=Path("/srv/100% ours/logs"),
+        locks=Path("/run/trackside-0a1b2c3d/locks"),
         descriptors=20_000,
         processes=processes,
     )
@@ -36,8 +37,8 @@ nodaemon = true
 pidfile = /run/trackside-0a1b2c3d/supervisord.pid
 directory = /srv/100%% ours
 logfile = /srv/100%% ours/logs/supervisor.log
-logfile_maxbytes = 10485760
-logfile_backups = 3
+logfile_maxbytes = 1048576
+logfile_backups = 2
 minfds = 20000
 minprocs = 200
 umask = 022
@@ -57,9 +58,7 @@ stopsignal = INT
 stopwaitsecs = 30
 killasgroup = true
 redirect_stderr = true
-stdout_logfile = /srv/100%% ours/logs/postgres.log
-stdout_logfile_maxbytes = 10485760
-stdout_logfile_backups = 3
+stdout_logfile = NONE
 
 [program:gateway]
 command = /usr/bin/python3 -m trackside run gateway
@@ -73,9 +72,7 @@ stopsignal = TERM
 stopwaitsecs = 15
 killasgroup = true
 redirect_stderr = true
-stdout_logfile = /srv/100%% ours/logs/gateway.log
-stdout_logfile_maxbytes = 10485760
-stdout_logfile_backups = 3
+stdout_logfile = NONE
 """)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from contracts.runtime import App, a_workload, until
+from contracts.workloads import App, a_workload, until
 from trackside.adapters.logfiles.store import FileLogStore
 from trackside.adapters.logfiles.turns import FileTurns
 from trackside.adapters.memory.runtime import Behaviour, MemoryRuntime

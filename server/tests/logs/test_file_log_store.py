@@ -6,8 +6,10 @@ import resource
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from datetime import timedelta
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from itertools import count as count_from
 from itertools import pairwise
 from pathlib import Path
 from uuid import uuid4
@@ -15,8 +17,10 @@ from uuid import uuid4
 import pytest
 
 from contracts.log_store import START, LogStoreContract, a_stream, lines, messages
+from trackside.adapters.logfiles import segments
+from trackside.adapters.logfiles.reader import Tail
 from trackside.adapters.logfiles.store import FileLogStore
-from trackside.adapters.logfiles.writer import LogOptions
+from trackside.adapters.logfiles.writer import LogOptions, Writer
 from trackside.rooms.telemetry.errors import LogsUnavailable
 from trackside.rooms.telemetry.model import Line, Stream
 
@@ -132,6 +136,43 @@ async def test_followers_of_another_process_miss_nothing_through_rotation_and_pa
     assert got == list(range(1, 5001))
 
 
+@pytest.mark.parametrize("opening", [1, 2])
+def test_a_segment_packed_between_listing_and_reading_is_listed_again_and_not_passed_over(
+    tmp_path: Path, opening: int
+) -> None:
+    writer, directory = Writer(SMALL), tmp_path / "stream"
+    tail = Tail(directory, 0)
+    writer.append(directory, lines(50))
+    assert len(tail.more()) == 50
+    writer.append(directory, lines(50, 50))
+    writer.append(directory, lines(50, 100))
+    middle = segments.plain_path(directory, 51)
+    with before_opening(middle, opening, lambda: writer.pack(directory)) as came:
+        got = [line.seq for _ in range(3) for line in tail.more()]
+    assert came
+    assert not middle.exists()
+    assert got == list(range(51, 151))
+
+
+@contextmanager
+def before_opening(path: Path, which: int, act: Callable[[], object]) -> Iterator[list[int]]:
+    """Do something just before this file is opened for the nth time: the list holds a number once it was done. An audit
+    hook stays for as long as the process lives, so it is made deaf in the end.
+    """
+    openings, came, is_over = count_from(1), [], False
+
+    def hear(event: str, arguments: tuple[object, ...]) -> None:
+        if event == "open" and not is_over and not came and arguments[0] == str(path) and next(openings) == which:
+            came.append(which)
+            act()
+
+    sys.addaudithook(hear)
+    try:
+        yield came
+    finally:
+        is_over = True
+
+
 async def sweep_for_ever(root: Path) -> None:
     store = FileLogStore(root, SMALL)
     while True:
@@ -167,6 +208,28 @@ async def test_a_stream_keeps_to_its_size_dropping_the_oldest(tmp_path: Path) ->
     assert all(b.seq == a.seq + 1 for a, b in pairwise(back))
 
 
+async def test_all_streams_keep_to_their_size_dropping_the_oldest_of_all(tmp_path: Path) -> None:
+    store = FileLogStore(tmp_path, LogOptions(segment_bytes=2000, all_bytes=10_000))
+    old, young = a_stream(), a_stream()
+    for number in range(0, 100, 10):
+        await store.append(old, lines(10, number))
+        await store.append(young, lines(10, number))
+    for path in files_of(tmp_path):
+        if str(old.owner) in str(path):
+            os.utime(path, (1, 1))
+    now = START + timedelta(seconds=1)
+    told = await store.sweep(now, is_trial=True)
+    before = sum(path.stat().st_size for path in files_of(tmp_path))
+    assert 0 < told <= before
+    assert await store.sweep(now) > 0
+    assert sum(path.stat().st_size for path in files_of(tmp_path)) <= 10_000
+    assert len(await messages(store, young)) == 100
+    assert len(await messages(store, old)) < 100
+    await store.append(old, lines(1, 100))
+    assert (await store.read(old))[-1].seq == 101, "the count of the lines was lost"
+    assert await store.sweep(now, is_trial=True) == 0
+
+
 async def test_old_segments_go_and_young_ones_stay(tmp_path: Path) -> None:
     stream, store = a_stream(), FileLogStore(tmp_path, SMALL)
     for number in range(0, 200, 10):
@@ -179,6 +242,36 @@ async def test_old_segments_go_and_young_ones_stay(tmp_path: Path) -> None:
     assert await store.sweep(cut) > 0
     assert not any(path.exists() for path in old)
     assert (await store.read(stream))[-1].seq == 200
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 128 KiB."""
+    (disk := tmp_path / "disk").mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(disk)], check=True)
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def fill(disk: Path) -> None:
+    room = os.statvfs(disk)
+    (disk / "filler").write_bytes(bytes(room.f_bavail * room.f_bsize))
+
+
+async def test_a_full_disk_that_nothing_can_be_packed_on_keeps_nothing_that_is_too_old(small_disk: Path) -> None:
+    store, outdated, young = FileLogStore(small_disk, SMALL), a_stream(), a_stream()
+    for stream in (outdated, young):
+        for number in range(3):
+            await store.append(stream, [Line(START, os.urandom(5000).hex(), seq=number)])
+    for path in (path for path in files_of(small_disk) if str(outdated.owner) in str(path)):
+        os.utime(path, (1, 1))
+    kept = [path for path in files_of(small_disk) if str(young.owner) in str(path)]
+    fill(small_disk)
+    with pytest.raises(OSError, match="No space left"):
+        Writer(SMALL).pack(kept[0].parent)
+    assert await store.sweep(datetime.fromtimestamp(1, UTC) + timedelta(days=31)) > 3 * 10_000
+    assert [len(await store.read(stream)) for stream in (outdated, young)] == [0, 3]
+    assert not list(small_disk.rglob("*.packing"))
 
 
 async def test_packing_broken_off_leaves_every_line_once(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """The REST door through ASGI, on a real database: a client that is signed in, and what to build with it."""
 
+import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -8,19 +10,24 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import psycopg
+from granian.constants import Interfaces
+from granian.server.embed import Server
+from httpx import ASGITransport, AsyncClient, TransportError
 from litestar import Litestar
-from litestar.testing import AsyncTestClient
 
 from conftest import Platform
 from trackside.adapters.memory.logs import MemoryLogStore
 from trackside.adapters.objects.folder import UploadFolder
 from trackside.entry.rest.app import RestParts, create_app
+from trackside.entry.rest.envelope import Envelope
 from trackside.kit import events as stream
 from trackside.rooms.deployments import events
 from trackside.rooms.deployments.model import Status
 from trackside.rooms.identity import service as identity
 from trackside.rooms.networking.model import Addressing
 from trackside.rooms.projects.service import Vault
+from trackside.rooms.telemetry.ports import LogStore
 
 MEBIBYTE = 1 << 20
 UPLOAD_BYTES = 4 * MEBIBYTE
@@ -33,7 +40,8 @@ IMAGE = {"kind": "image", "reference": "app:1"}
 class Rest:
     """Somebody with a token, who calls."""
 
-    client: AsyncTestClient[Litestar]
+    app: Litestar
+    client: AsyncClient
     platform: Platform
     log_store: MemoryLogStore
     token: str
@@ -78,7 +86,7 @@ class Rest:
         deployment_id, instance_id = UUID(deployment["id"]), UUID(deployment["service_instance_id"])
         image = {"image_id": f"sha256:{deployment_id.hex}", "build_variables": list(build_variables)}
         async with self.platform.database.transaction(self.workspace_id) as tx:
-            if deployment["status"] == Status.QUEUED:
+            if deployment["status"] in (Status.QUEUED, Status.BUILDING):
                 await stream.record(
                     tx,
                     events.DeploymentProgressed(deployment_id, str(Status.DEPLOYING)),
@@ -86,6 +94,24 @@ class Rest:
                 )
             await stream.record(tx, events.DeploymentSucceeded(deployment_id))
         return await self.call("GET", f"/v1/deployments/{deployment['id']}")
+
+    async def open_transactions(self) -> int:
+        """How many transactions of this test's database wait for their owner."""
+        query = (
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle in transaction'"
+        )
+        async with await psycopg.AsyncConnection.connect(self.platform.owner_url) as connection:
+            row = await (await connection.execute(query)).fetchone()
+        assert row is not None
+        return int(row[0])
+
+    async def remove(self, deployment: dict[str, Any]) -> None:
+        """What the engine records of a deployment that was replaced."""
+        deployment_id, instance_id = UUID(deployment["id"]), UUID(deployment["service_instance_id"])
+        await self.record(
+            events.DeploymentRemoving(deployment_id, instance_id, "Replaced."),
+            events.DeploymentRemoved(deployment_id, instance_id, None),
+        )
 
     async def record(self, *facts: stream.Event) -> None:
         """What the engine records besides."""
@@ -104,7 +130,9 @@ def told(response: Any) -> dict[str, str]:
     return error
 
 
-def make_app(platform: Platform, log_store: MemoryLogStore, directory: Path) -> Litestar:
+def make_app(
+    platform: Platform, log_store: LogStore, directory: Path, *, allow_engine_images: bool = False, **options: Any
+) -> Litestar:
     """The application, joined as the platform joins it, with memory for the world."""
     return create_app(
         RestParts(
@@ -115,7 +143,10 @@ def make_app(platform: Platform, log_store: MemoryLogStore, directory: Path) -> 
             UploadFolder(directory, UPLOAD_BYTES),
             "http://{host}:7780",
             VERSION,
-        )
+            kept_images=5,
+            allow_engine_images=allow_engine_images,
+        ),
+        **options,
     )
 
 
@@ -123,12 +154,44 @@ def make_app(platform: Platform, log_store: MemoryLogStore, directory: Path) -> 
 async def signed_in(platform: Platform, directory: Path) -> AsyncIterator[Rest]:
     """A client that acts as the owner of the platform's workspace."""
     log_store = MemoryLogStore()
-    async with AsyncTestClient(make_app(platform, log_store, directory)) as client:
+    app = make_app(platform, log_store, directory)
+    transport = ASGITransport(Envelope(app, VERSION), raise_app_exceptions=False)  # pyright: ignore[reportArgumentType]
+    async with AsyncClient(transport=transport, base_url="http://testserver") as client:
         token = await token_of(platform, platform.workspace_id)
-        yield Rest(client, platform, log_store, token, platform.workspace_id)
+        yield Rest(app, client, platform, log_store, token, platform.workspace_id)
+
+
+@asynccontextmanager
+async def served(app: Litestar) -> AsyncIterator[str]:
+    """The application behind the web server that the platform uses, in this process; yields its URL."""
+    port = free_port()
+    server = Server(
+        Envelope(app, VERSION), address="127.0.0.1", port=port, interface=Interfaces.ASGI, log_enabled=False
+    )
+    serving = asyncio.create_task(server.serve())
+    url = f"http://127.0.0.1:{port}"
+    async with AsyncClient(base_url=url) as client, asyncio.timeout(20):
+        while not await _answers(client):
+            await asyncio.sleep(0.02)
+    yield url
+    server.stop()
+    await serving
+
+
+async def _answers(client: AsyncClient) -> bool:
+    try:
+        return (await client.get("/v1/version")).is_success
+    except TransportError:
+        return False
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
 
 
 async def token_of(platform: Platform, workspace_id: UUID) -> str:
     """A fresh token of a workspace."""
     async with platform.database.transaction() as tx:
-        return await identity.create_token(tx, workspace_id, "tests")
+        return (await identity.create_token(tx, workspace_id, "tests")).text

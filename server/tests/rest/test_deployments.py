@@ -43,6 +43,7 @@ async def test_a_request_is_accepted_at_once_with_the_whole_deployment(rest: Res
     assert (made["status"], made["trigger"], made["source"]) == ("QUEUED", "deploy", IMAGE)
     assert made["url"] == "http://web-production.localhost:7780"
     assert (made["replicas"], made["steps"], made["ended_at"]) == ([], [], None)
+    assert made.pop("superseded") == []
     assert await rest.call("GET", f"/v1/deployments/{made['id']}") == made
 
 
@@ -109,6 +110,43 @@ async def test_credentials_of_a_source_are_told_nowhere(rest: Rest) -> None:
     assert not [response.text for response in told if "hunter2" in response.text or "PRIVATE" in response.text]
 
 
+async def test_the_id_of_a_secret_can_not_be_put_into_a_source(rest: Rest) -> None:
+    """Who may read ids, but no values, would have the value of any variable sent to a git server of his own."""
+    instance = await rest.an_instance()
+    await rest.call("PATCH", f"/v1/service-instances/{instance['id']}/variables", json={"variables": {"A": "hunter2"}})
+    config = f"/v1/environments/{instance['environment_id']}/config"
+    kept = await rest.call("GET", config)
+    secret = kept["config"]["services"][instance["service_id"]]["variables"]["A"]["secretVersion"]
+    for key in ("token_secret", "key_secret"):
+        source = {"kind": "git", "url": "https://evil.example/x.git", key: secret}
+        error = await rest.refused("POST", _path(instance["id"]), 400, json={"source": source})
+        assert error["code"] == "builds.source_refused"
+        patch = {"services": {instance["service_id"]: {"source": source}}}
+        error = await rest.refused("PATCH", config, 400, json={"patch": patch})
+        assert error["code"] == "projects.config_refused"
+    assert await rest.call("GET", config) == kept
+
+
+async def test_a_source_with_a_token_can_not_be_pointed_elsewhere(rest: Rest) -> None:
+    instance = await rest.an_instance()
+    await rest.deploy(instance["id"], source={"kind": "git", "url": "https://example.org/x.git", "token": "hunter2"})
+    config = f"/v1/environments/{instance['environment_id']}/config"
+    kept = await rest.call("GET", config)
+    patch = {"services": {instance["service_id"]: {"source": {"url": "https://evil.example/x.git"}}}}
+    error = await rest.refused("PATCH", config, 400, json={"patch": patch})
+    assert error["code"] == "projects.config_refused"
+    assert await rest.call("GET", config) == kept
+    patch["services"][instance["service_id"]]["source"] = {"reference": "next"}
+    assert (await rest.call("PATCH", config, json={"patch": patch}))["version"] == kept["version"] + 1
+
+
+async def test_a_source_that_a_patch_of_the_config_has_spoilt_is_refused_when_it_is_deployed(rest: Rest) -> None:
+    instance = await rest.an_instance()
+    patch = {"services": {instance["service_id"]: {"source": {"kind": "git", "url": 5}}}}
+    await rest.call("PATCH", f"/v1/environments/{instance['environment_id']}/config", json={"patch": patch})
+    assert (await rest.refused("POST", _path(instance["id"]), 400, json={}))["code"] == "builds.source_refused"
+
+
 async def test_a_newer_deployment_supersedes_the_one_under_way_and_both_records_are_true(rest: Rest) -> None:
     older = await rest.a_deployment()
     newer = await rest.deploy(older["service_instance_id"])
@@ -151,6 +189,15 @@ async def test_what_never_served_cannot_be_rolled_back_to(rest: Rest) -> None:
     assert error["code"] == "deployments.not_rollable"
 
 
+async def test_an_image_that_is_no_longer_kept_cannot_be_rolled_back_to(rest: Rest) -> None:
+    first = served = await rest.serve(await rest.a_deployment())
+    for _ in range(5):
+        await rest.remove(served)
+        served = await rest.serve(await rest.deploy(first["service_instance_id"]))
+    error = await rest.refused("POST", f"/v1/deployments/{first['id']}/rollback", 409)
+    assert error["code"] == "deployments.not_rollable"
+
+
 async def test_a_redeploy_takes_the_same_source_with_the_newest_config(rest: Rest) -> None:
     first = await rest.serve(await rest.a_deployment())
     await rest.deploy(first["service_instance_id"], source={"kind": "image", "reference": "app:2"})
@@ -167,7 +214,7 @@ async def test_scaling_sets_the_wanted_number_for_now_and_for_later(rest: Rest) 
     assert config["config"]["services"][scaled["service_id"]]["deploy"]["numReplicas"] == 4
 
 
-@pytest.mark.parametrize("replicas", [0, -1, 101, 1.5, None, True, 10**30], ids=str)
+@pytest.mark.parametrize("replicas", [0, -1, 101, 1.5, "two", None, True, 10**30], ids=str)
 async def test_a_number_of_replicas_that_cannot_be_is_refused(rest: Rest, replicas: Any) -> None:
     served = await rest.serve(await rest.a_deployment())
     path = f"/v1/service-instances/{served['service_instance_id']}"
@@ -218,10 +265,19 @@ async def test_steps_replicas_and_reasons_are_told(rest: Rest) -> None:
         events.ReplicaPlanned(replica_id, deployment_id, "replica", 0, "10.210.0.2"),
         events.ReplicaChanged(replica_id, deployment_id, "CRASHED", "exited with 1"),
         events.StepEnded(deployment_id, str(StepName.CREATE_CONTAINER), "It exited.", False),
-        events.DeploymentFailed(deployment_id, UUID(made["service_instance_id"]), "It exited.", "Read its log."),
+        events.DeploymentFailed(
+            deployment_id, UUID(made["service_instance_id"]), "It exited.", "Read its log.", "builds.x"
+        ),
     )
     told = await rest.call("GET", f"/v1/deployments/{made['id']}")
-    assert (told["status"], told["reason"], told["hint"]) == ("FAILED", "It exited.", "Read its log.")
+    assert [told[key] for key in ("status", "reason", "hint", "code")] == [
+        "FAILED",
+        "It exited.",
+        "Read its log.",
+        "builds.x",
+    ]
+    explained = await rest.call("GET", f"/v1/deployments/{made['id']}/explanation")
+    assert (explained["hint"], explained["code"]) == ("Read its log.", "builds.x")
     assert [(r["id"], r["status"], r["detail"]) for r in told["replicas"]] == [
         (str(replica_id), "CRASHED", "exited with 1")
     ]
@@ -250,3 +306,20 @@ async def test_a_deployment_is_told_with_the_same_keys_everywhere(rest: Rest) ->
     assert shown["active_deployment"] == shown["latest_deployment"] == served
     assert project["environments"][0]["service_instances"] == [shown]
     assert json.dumps(served)  # nothing but JSON in it
+
+
+async def test_a_restart_says_which_deployment_under_way_made_way_for_it(rest: Rest) -> None:
+    served = await rest.serve(await rest.a_deployment())
+    path = f"/v1/service-instances/{served['service_instance_id']}"
+    coming = await rest.call("POST", f"/v1/deployments/{served['id']}/redeploy")
+    assert coming["superseded"] == []
+    shown = await rest.call("POST", f"{path}/restart")
+    assert shown["superseded"] == [coming["id"]]
+    changed = await rest.call("PATCH", f"{path}/variables", json={"variables": {"A": "1"}})
+    assert changed["deployment"]["superseded"] == [shown["latest_deployment"]["id"]]
+    explanation = await rest.call("GET", f"/v1/deployments/{coming['id']}/explanation")
+    by = f"deployment {shown['latest_deployment']['id']} (restart by tests)"
+    assert explanation["sentence"] == f"It was superseded by {by} before it served."
+    names = [explanation[f"{what}_name"] for what in ("project", "environment", "service")]
+    assert names == ["shop", "production", "web"]
+    assert explanation["happened"][0]["sentence"].startswith("Asked for again by tests: image app:1")

@@ -58,7 +58,7 @@ async def test_values_are_told_only_when_asked_for(rest: Rest) -> None:
     instance = await rest.an_instance()
     await _set(rest, instance["id"], {"PASSWORD": "correct horse"})
     found = await rest.call("GET", _path(instance["id"]))
-    assert found == {"variables": [{"name": "PASSWORD", "value": None, "is_sealed": False}]}
+    assert found == {"variables": [{"name": "PASSWORD", "value": None}]}
 
 
 async def test_the_config_holds_secret_versions_never_values(rest: Rest) -> None:
@@ -123,3 +123,15 @@ async def test_nothing_is_deployed_where_nothing_changed(rest: Rest) -> None:
     served = await rest.serve(await rest.a_deployment())
     await _set(rest, served["service_instance_id"], {"A": "1"}, skip_deploy=True)
     assert await _set(rest, served["service_instance_id"], {"A": "1"}) == {"deployment": None, "changed": []}
+
+
+async def test_an_image_that_may_have_been_built_for_a_start_command_that_is_gone_is_built_again(rest: Rest) -> None:
+    command = {"deploy": {"startCommand": "python shop.py"}}
+    served = await rest.serve(await rest.deploy((await rest.an_instance())["id"], settings=command))
+    first = (await _set(rest, served["service_instance_id"], {"A": "1"}))["deployment"]
+    assert (first["status"], first["image_id"]) == ("DEPLOYING", served["image_id"])
+    instance = await rest.call("GET", f"/v1/service-instances/{served['service_instance_id']}")
+    patch = {"services": {instance["service_id"]: {"deploy": {"startCommand": None}}}}
+    await rest.call("PATCH", f"/v1/environments/{instance['environment_id']}/config", json={"patch": patch})
+    second = (await _set(rest, served["service_instance_id"], {"A": "2"}))["deployment"]
+    assert (second["status"], second["image_id"]) == ("QUEUED", None)

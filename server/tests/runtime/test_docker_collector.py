@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from contracts.runtime import App, a_workload, until, until_logged, until_state
+from contracts.workloads import App, a_workload, until, until_logged, until_state
 from trackside.adapters.docker.runtime import DockerRuntime
 from trackside.adapters.logfiles.store import FileLogStore
 from trackside.adapters.logfiles.turns import FileTurns

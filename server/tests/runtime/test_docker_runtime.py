@@ -12,17 +12,8 @@ from uuid import uuid4
 
 import pytest
 
-from contracts.runtime import (
-    App,
-    MakeApp,
-    RuntimeContract,
-    a_workload,
-    log,
-    see,
-    until,
-    until_logged,
-    until_state,
-)
+from contracts.runtime import RuntimeContract
+from contracts.workloads import App, MakeApp, a_workload, log, see, until, until_logged, until_state
 from trackside.adapters.docker import manifests
 from trackside.adapters.docker.connection import Engine
 from trackside.adapters.docker.manifests import DockerOptions
@@ -272,11 +263,11 @@ async def test_a_foreign_container_is_neither_seen_nor_touched(
 
 async def test_an_engine_that_is_not_there_is_unavailable() -> None:
     runtime = DockerRuntime("unix:///nonexistent/docker.sock", "abcd1234")
-    with pytest.raises(RuntimeUnavailable):
+    with pytest.raises(RuntimeUnavailable, match="can't be reached"):
         await runtime.observe_all()
-    with pytest.raises(RuntimeUnavailable):
+    with pytest.raises(RuntimeUnavailable, match="can't be reached"):
         await anext(runtime.watch())
-    with pytest.raises(RuntimeUnavailable):
+    with pytest.raises(RuntimeUnavailable, match="can't be reached"):
         await anext(runtime.logs(uuid4(), None, follow=True))
     await runtime.close()
 
@@ -308,13 +299,16 @@ async def test_containers_and_what_was_said_to_them_survive_the_engines_death(
     watching, following = asyncio.create_task(watch()), asyncio.create_task(follow())
     await runtime.networks()
     await asyncio.to_thread(own_engine.stop, signal.SIGKILL)
-    async with asyncio.timeout(20):
-        await watching
+    try:
+        async with asyncio.timeout(20):
+            watched, followed = await asyncio.gather(watching, following, return_exceptions=True)
+        # Who watched is told by the end of the stream; who was just about to, that nobody is there.
+        assert watched is None or isinstance(watched, RuntimeUnavailable)
+        assert isinstance(followed, RuntimeUnavailable)
         with pytest.raises(RuntimeUnavailable):
-            await following
-    with pytest.raises(RuntimeUnavailable):
-        await runtime.observe_all()
-    await asyncio.to_thread(own_engine.launch)
+            await runtime.observe_all()
+    finally:
+        await asyncio.to_thread(own_engine.launch)  # other tests need it, however this one ends
     seen = await see(runtime, lasting)
     assert seen
     assert before

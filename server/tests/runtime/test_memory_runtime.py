@@ -6,7 +6,8 @@ from uuid import uuid4
 
 import pytest
 
-from contracts.runtime import App, MakeApp, RuntimeContract, a_workload, see, until_state
+from contracts.runtime import RuntimeContract
+from contracts.workloads import App, MakeApp, a_workload, see, until_state
 from trackside.adapters.memory.runtime import Behaviour, MemoryRuntime
 from trackside.rooms.deployments.errors import RuntimeUnavailable
 from trackside.rooms.deployments.model import RestartPolicy, SeenState

@@ -1,5 +1,5 @@
 """The client of REST `/v1`: the only HTTP of the command line. It prints nothing and decides nothing."""
 
-from trackside_cli.client.api import Api, LogQuery
+from trackside_cli.client.api import Api, EventQuery, LogQuery
 
-__all__ = ["Api", "LogQuery"]
+__all__ = ["Api", "EventQuery", "LogQuery"]

@@ -6,8 +6,13 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
 from trackside_cli.client.types import (
+    BuildQueue,
+    ConfigVersion,
     Deployment,
     Environment,
+    Event,
+    EventPage,
+    Explanation,
     LogLine,
     Me,
     Project,
@@ -34,6 +39,31 @@ class LogQuery:
     since: str | None = None
     limit: int = LOG_PAGE
     newest: bool = False
+
+
+@dataclass(frozen=True)
+class EventQuery:
+    """Which of the workspace's events: after a number, since a time in RFC 3339, of these types, about these ids."""
+
+    after: int = 0
+    since: str | None = None
+    types: tuple[str, ...] = ()
+    project_id: str | None = None
+    environment_id: str | None = None
+    service_id: str | None = None
+    limit: int = LOG_PAGE
+    newest: bool = False
+
+    def about(self) -> dict[str, Any]:
+        """What is asked, without how many."""
+        return {
+            "after": self.after,
+            "since": self.since,
+            "type": list(self.types) or None,
+            "project_id": self.project_id,
+            "environment_id": self.environment_id,
+            "service_id": self.service_id,
+        }
 
 
 class Api:
@@ -84,9 +114,11 @@ class Api:
         """Send an archive (tar.gz) as it is made."""
         return cast(Upload, self._transport.upload(f"{_instance(instance_id)}/uploads", chunks))
 
-    def deploy(self, instance_id: str, source: dict[str, Any] | None) -> Deployment:
+    def deploy(self, instance_id: str, source: dict[str, Any] | None, *, is_urgent: bool = False) -> Deployment:
         """Start a deployment of `source`; None is the source that was deployed before."""
-        body = {} if source is None else {"source": source}
+        body: dict[str, Any] = {} if source is None else {"source": source}
+        if is_urgent:
+            body["urgent"] = True
         return cast(Deployment, self._transport.send("POST", f"{_instance(instance_id)}/deployments", body))
 
     def deployments(self, instance_id: str, limit: int = 20) -> list[Deployment]:
@@ -102,6 +134,23 @@ class Api:
         """Set the variables that have a value, delete those with None; a deployment follows unless it is skipped."""
         body = {"variables": variables, "skip_deploy": skip_deploy}
         return cast(VariablesChanged, self._transport.send("PATCH", f"{_instance(instance_id)}/variables", body))
+
+    # --- configuration ---
+
+    def service_config_schema(self) -> dict[str, Any]:
+        """The settings a service has, as JSON Schema, out of the platform's own description."""
+        return self._transport.get("/v1/schema")["components"]["schemas"]["ServiceConfig"]
+
+    def config(self, environment_id: str) -> ConfigVersion:
+        """The newest version of an environment's config."""
+        return cast(ConfigVersion, self._transport.get(_config(environment_id)))
+
+    def change_config(self, environment_id: str, patch: dict[str, Any], message: str) -> ConfigVersion:
+        """Commit a patch as a new version, in which None removes; nothing is deployed."""
+        body = {"patch": patch, "message": message}
+        return cast(ConfigVersion, self._transport.send("PATCH", _config(environment_id), body))
+
+    # --- what runs ---
 
     def scale(self, instance_id: str, replicas: int) -> ServiceInstance:
         return cast(
@@ -122,8 +171,12 @@ class Api:
     def rollback(self, deployment_id: str) -> Deployment:
         return cast(Deployment, self._transport.send("POST", f"{_deployment(deployment_id)}/rollback"))
 
-    def redeploy(self, deployment_id: str) -> Deployment:
-        return cast(Deployment, self._transport.send("POST", f"{_deployment(deployment_id)}/redeploy"))
+    def redeploy(self, deployment_id: str, *, is_urgent: bool = False) -> Deployment:
+        query = "?urgent=true" if is_urgent else ""
+        return cast(Deployment, self._transport.send("POST", f"{_deployment(deployment_id)}/redeploy{query}"))
+
+    def build_queue(self) -> BuildQueue:
+        return cast(BuildQueue, self._transport.get("/v1/builds/queue"))
 
     def cancel(self, deployment_id: str) -> Deployment:
         return cast(Deployment, self._transport.send("POST", f"{_deployment(deployment_id)}/cancel"))
@@ -149,6 +202,23 @@ class Api:
         for found in stream:
             yield cast(LogLine, found) if found is not None else None
 
+    def explanation(self, deployment_id: str) -> Explanation:
+        """Why a deployment is as it is."""
+        return cast(Explanation, self._transport.get(f"{_deployment(deployment_id)}/explanation"))
+
+    # --- events ---
+
+    def events(self, query: EventQuery) -> EventPage:
+        """One page of events, oldest first, and the cursor to go on from."""
+        answer = self._transport.get("/v1/events", **query.about(), limit=query.limit, newest=query.newest)
+        _list(answer, "events")
+        return cast(EventPage, answer)
+
+    def follow_events(self, query: EventQuery) -> Iterator[Event | None]:
+        """Events as they are recorded; None for a keep-alive. The stream ends when the server goes."""
+        for found in self._transport.follow("/v1/events", **query.about(), follow=True):
+            yield cast(Event, found) if found is not None else None
+
 
 def _part(text: str) -> str:
     """A path segment: what people type must not lead to another endpoint."""
@@ -157,6 +227,10 @@ def _part(text: str) -> str:
 
 def _instance(instance_id: str) -> str:
     return f"/v1/service-instances/{_part(instance_id)}"
+
+
+def _config(environment_id: str) -> str:
+    return f"/v1/environments/{_part(environment_id)}/config"
 
 
 def _deployment(deployment_id: str) -> str:

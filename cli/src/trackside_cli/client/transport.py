@@ -33,6 +33,10 @@ KIND_BY_STATUS = {
 }
 
 
+Asked = str | int | bool | list[str] | None
+"""A query parameter; a list is one that comes several times, None one that does not come."""
+
+
 class Transport:
     """Requests to one API with one token. `on_version` gets the server's version with every answer."""
 
@@ -56,7 +60,7 @@ class Transport:
     def close(self) -> None:
         self._client.close()
 
-    def get(self, path: str, **query: str | int | bool | None) -> dict[str, Any]:
+    def get(self, path: str, **query: Asked) -> dict[str, Any]:
         return self._answer(lambda: self._client.get(path, params=_present(query)))
 
     def send(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -68,7 +72,7 @@ class Transport:
         headers = {"Content-Type": "application/gzip"}
         return self._answer(lambda: self._client.post(path, content=chunks, headers=headers, timeout=timeout))
 
-    def follow(self, path: str, **query: str | int | bool | None) -> Iterator[dict[str, Any] | None]:
+    def follow(self, path: str, **query: Asked) -> Iterator[dict[str, Any] | None]:
         """The objects of an NDJSON stream as they come; None for a keep-alive. Ends when the server ends it."""
         timeout = httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS, read=FOLLOW_SECONDS)
         try:
@@ -142,7 +146,7 @@ def _detail(error: httpx.HTTPError) -> str:
     return str(error).strip() or type(error).__name__
 
 
-def _present(query: dict[str, str | int | bool | None]) -> dict[str, str | int]:
+def _present(query: dict[str, Asked]) -> dict[str, str | int | list[str]]:
     """The parameters that are set, booleans in the API's spelling; false is the API's default and left out."""
     return {
         name: "true" if value is True else value

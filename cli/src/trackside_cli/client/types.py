@@ -29,12 +29,37 @@ class Commit(TypedDict):
     author: str
 
 
+class Place(TypedDict):
+    place: int
+    waiting: int
+    building: int
+
+
+class Queued(TypedDict):
+    deployment_id: str
+    service_instance_id: str
+    project_name: str
+    environment_name: str
+    service_name: str
+    priority: str
+    place: int | None
+    queued_at: str
+    began_at: str | None
+
+
+class BuildQueue(TypedDict):
+    waiting: int
+    building: int
+    builds: list[Queued]
+
+
 class Deployment(TypedDict):
     id: str
     service_instance_id: str
     status: str
     reason: str | None
     hint: str | None
+    code: str | None
     url: str | None
     source: dict[str, Any]
     commit: Commit | None
@@ -46,6 +71,44 @@ class Deployment(TypedDict):
     created_at: str
     updated_at: str
     ended_at: str | None
+    queue: Place | None
+
+
+class Moment(TypedDict):
+    at: str
+    sentence: str
+    phase: str | None
+    seconds: float | None
+    is_over: bool
+
+
+class Explanation(TypedDict):
+    deployment_id: str
+    project_name: str
+    environment_name: str
+    service_name: str
+    status: str
+    sentence: str
+    hint: str | None
+    code: str | None
+    waits_for: str | None
+    happened: list[Moment]
+
+
+class Event(TypedDict):
+    seq: int
+    id: str
+    type: str
+    at: str
+    actor: dict[str, str]
+    sentence: str
+    place: dict[str, str | None]
+    data: dict[str, Any]
+
+
+class EventPage(TypedDict):
+    events: list[Event]
+    cursor: int
 
 
 class Replicas(TypedDict):
@@ -96,12 +159,16 @@ class Upload(TypedDict):
 class Variable(TypedDict):
     name: str
     value: str | None
-    is_sealed: bool
 
 
 class VariablesChanged(TypedDict):
     deployment: Deployment | None
     changed: list[str]
+
+
+class ConfigVersion(TypedDict):
+    version: int
+    config: dict[str, Any]
 
 
 class LogLine(TypedDict):

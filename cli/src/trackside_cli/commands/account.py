@@ -58,10 +58,13 @@ def _note_if_overruled(api_url: str) -> None:
         output.note("TRACKSIDE_TOKEN is set and is used instead of this login.", "yellow")
 
 
-def logout(api_url: ApiUrl = None) -> None:
+def logout(api_url: ApiUrl = None, as_json: Json = False) -> None:
     """Forget the saved token of this platform."""
     present = session.resolve(api_url)
-    if session.forget_login(present.api_url):
+    was_signed_in = session.forget_login(present.api_url)
+    if as_json:
+        output.as_json({"api_url": present.api_url, "was_signed_in": was_signed_in})
+    elif was_signed_in:
         output.say(f"Signed out of {present.api_url}.")
     else:
         output.say(f"You were not signed in to {present.api_url}.")

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import typer
 
 from trackside_cli import scope, session, watch
-from trackside_cli.commands.flags import Detach, Flags, Json, signed_in, takes_flags
+from trackside_cli.commands.flags import Flags, Going, Json, signed_in, takes_flags, target
 from trackside_cli.errors import FileError, UsageError
 
 
@@ -91,7 +91,7 @@ def _text_of(path: Path) -> str:
 
 
 @takes_flags
-def deploy(flags: Flags, sources: SourceFlags, detach: Detach = False, as_json: Json = False) -> None:
+def deploy(flags: Flags, sources: SourceFlags, going: Going, as_json: Json = False) -> None:
     """Deploy a git repository or an image.
 
     Without --repo and --image the source is the one deployed before. Makes the service where --service names a new
@@ -99,16 +99,16 @@ def deploy(flags: Flags, sources: SourceFlags, detach: Detach = False, as_json: 
     """
     source = sources.source()
     with signed_in() as connection:
-        wanted = flags.wanted(connection.api_url)
         if source is None:
-            instance = scope.instance(connection.api, wanted)
+            instance = target(connection, flags)
         else:
             default = scope.named_after(sources.repo or sources.image or "")
-            target = scope.ensure_target(connection.api, wanted, default)
-            instance = target.instance
-            watch.announce(target, quiet=as_json)
-        deployment = connection.api.deploy(instance["id"], source)
-        raise typer.Exit(watch.finish(connection.api, deployment, is_detached=detach, as_json=as_json))
+            wanted = flags.wanted(connection.api_url)
+            goal = scope.ensure_target(connection.api, wanted, default)
+            instance = goal.instance
+            watch.announce(goal, quiet=as_json, guess=scope.guess_of(wanted))
+        deployment = connection.api.deploy(instance["id"], source, is_urgent=going.urgent)
+        raise typer.Exit(watch.finish(connection.api, deployment, is_detached=going.detach, as_json=as_json))
 
 
 def register(app: typer.Typer) -> None:

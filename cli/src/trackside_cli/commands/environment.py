@@ -5,7 +5,15 @@ from typing import Annotated
 import typer
 
 from trackside_cli import output, scope
-from trackside_cli.commands.flags import Json, ProjectFlags, Yes, ask_before_deleting, signed_in, takes_flags
+from trackside_cli.commands.flags import (
+    Json,
+    ProjectFlags,
+    Yes,
+    ask_first,
+    signed_in,
+    takes_flags,
+    tell_deleted,
+)
 from trackside_cli.scope import Wanted
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the new environment.")]
@@ -15,7 +23,7 @@ Flag = Annotated[str | None, typer.Option("--environment", "-e", metavar="NAME",
 
 @takes_flags
 def create(name: Name, flags: ProjectFlags, as_json: Json = False) -> None:
-    """Create an environment: an own copy of the project's services, variables and network."""
+    """Create an environment: every service of the project again, with variables and a private network of its own."""
     with signed_in() as connection:
         project = scope.project(connection.api, flags.wanted(connection.api_url))
         made = connection.api.create_environment(project["id"], name)
@@ -38,7 +46,9 @@ def list_environments(flags: ProjectFlags, as_json: Json = False) -> None:
 
 
 @takes_flags
-def delete(flags: ProjectFlags, name: Named = None, environment: Flag = None, yes: Yes = False) -> None:
+def delete(
+    flags: ProjectFlags, name: Named = None, environment: Flag = None, yes: Yes = False, as_json: Json = False
+) -> None:
     """Delete an environment with everything that runs in it. It must be named: no default is assumed."""
     named = name or environment
     if named is None:
@@ -48,9 +58,13 @@ def delete(flags: ProjectFlags, name: Named = None, environment: Flag = None, ye
         project = scope.project(connection.api, wanted)
         found = scope.environment(project, Wanted(environment=named))
         question = f"Delete environment “{found['name']}” of project “{project['name']}” with everything in it?"
-        if ask_before_deleting(question, is_sure=yes):
+        if ask_first(question, is_sure=yes):
             connection.api.delete_environment(found["id"])
-            output.say(f"Environment {found['name']} of project {project['name']} is being deleted.")
+            tell_deleted(
+                found,
+                f"Environment {found['name']} of project {project['name']} is being deleted.",
+                as_json=as_json,
+            )
 
 
 def register(app: typer.Typer) -> None:

@@ -1,7 +1,7 @@
 """Flags that several commands share, as dataclasses that a command takes whole, and the way from them to the API."""
 
 import inspect
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
@@ -12,6 +12,7 @@ import typer
 
 from trackside_cli import output, scope, session, version
 from trackside_cli.client import Api
+from trackside_cli.client.types import ServiceInstance
 from trackside_cli.errors import UsageError
 from trackside_cli.scope import Wanted
 
@@ -20,6 +21,7 @@ Result = TypeVar("Result")
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask for confirmation.")]
 Detach = Annotated[bool, typer.Option("--detach", "-d", help="Don't wait for the end.")]
+Urgent = Annotated[bool, typer.Option("--urgent", help="Build it before everything else of the workspace.")]
 DeploymentId = Annotated[
     str | None, typer.Argument(metavar="DEPLOYMENT", help="Id of a deployment.", show_default=False)
 ]
@@ -52,6 +54,14 @@ class Flags:
         """With the link of `directory`, which is the present one unless another is named."""
         named = Wanted(self.project, self.environment, self.service)
         return _wanted(api_url, named, directory.resolve() if directory else session.here())
+
+
+@dataclass(frozen=True)
+class Going:
+    """How a deployment goes: whether it is waited for, and whether its build goes before others."""
+
+    detach: Detach = False
+    urgent: Urgent = False
 
 
 def _wanted(api_url: str, named: Wanted, directory: Path) -> Wanted:
@@ -140,6 +150,16 @@ def connected(api_url: str, token: str) -> Generator[Connection, None, None]:
         api.close()
 
 
+def target(connection: Connection, flags: Flags) -> ServiceInstance:
+    """The service instance that is to be changed. Where it was guessed, says which one before anything happens."""
+    wanted = flags.wanted(connection.api_url)
+    project = scope.project(connection.api, wanted)
+    found = scope.instance_of(project, scope.environment(project, wanted), scope.service(project, wanted))
+    if guess := scope.guess_of(wanted):
+        output.note(f"{guess}: this goes to {scope.where(found, project['name'])}.")
+    return found
+
+
 def deployment_id(text: str) -> str:
     """The id of a deployment as typed. Raises `UsageError` for what can't be one."""
     if not scope.is_id(text):
@@ -147,11 +167,19 @@ def deployment_id(text: str) -> str:
     return text
 
 
-def ask_before_deleting(question: str, *, is_sure: bool) -> bool:
-    """Whether to go on. Raises `UsageError` where nobody can be asked."""
+def tell_deleted(found: Mapping[str, object], sentence: str, *, as_json: bool) -> None:
+    """What was deleted, for people or for programs."""
+    if as_json:
+        output.as_json({"id": found["id"], "name": found["name"]})
+    else:
+        output.say(sentence)
+
+
+def ask_first(question: str, *, is_sure: bool, otherwise: str = "Nothing was deleted") -> bool:
+    """Whether to go on; `otherwise` is said where not. Raises `UsageError` where nobody can be asked."""
     answer = True if is_sure else output.confirmed(question)
     if answer is None:
-        raise UsageError("Nothing was deleted: nobody is here to confirm it.", hint="Add --yes.")
+        raise UsageError(f"{otherwise}: nobody is here to confirm it.", hint="Add --yes.")
     if not answer:
-        output.note("Nothing was deleted.")
+        output.note(f"{otherwise}.")
     return answer

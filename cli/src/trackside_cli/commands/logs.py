@@ -11,6 +11,7 @@ from trackside_cli.client import Api, LogQuery
 from trackside_cli.client.types import Deployment, LogLine
 from trackside_cli.commands.flags import DeploymentId, Flags, Json, deployment_id, signed_in, takes_flags
 from trackside_cli.errors import Missing, UsageError
+from trackside_cli.log_lines import ReplicaNames, in_time_order
 from trackside_cli.patience import Patience
 
 DEFAULT_LINES = 1000
@@ -56,6 +57,8 @@ def logs(flags: Flags, choice: Choice, deployment: DeploymentId = None, as_json:
     """Show a deployment's logs: what the app writes, its build (--build), or its requests (--http).
 
     Without DEPLOYMENT it is the newest; while that is still being built, the active one (with --build, the newest).
+    Lines of several replicas are in the order of their times, each after the replica's number, or the end of its id
+    where it is gone. What is followed comes as it is stored.
     """
     query = choice.query()
     with signed_in() as connection:
@@ -67,8 +70,9 @@ def logs(flags: Flags, choice: Choice, deployment: DeploymentId = None, as_json:
         )
         if not as_json:
             output.note(f"Deployment {of['id']}, {of['status']}", "dim")
+        names = ReplicaNames(of)
         for line in _lines(api, of["id"], query, choice):
-            _print(line, as_json=as_json)
+            _print(line, names, as_json=as_json)
 
 
 def _default(api: Api, api_url: str, flags: Flags, kind: str) -> Deployment:
@@ -87,7 +91,7 @@ def _lines(api: Api, of: str, query: LogQuery, choice: Choice) -> Iterator[LogLi
     newest = api.logs(of, LogQuery(kind=query.kind, limit=1, newest=True)) if choice.follow else []
     last = newest[-1]["seq"] if newest else None
     for line in _standing(api, of, query, choice.lines):
-        last = line["seq"]
+        last = max(line["seq"], last or 0)
         yield line
     if choice.follow:
         yield from follow.follow(api, of, replace(query, after=last), patience)
@@ -96,22 +100,22 @@ def _lines(api: Api, of: str, query: LogQuery, choice: Choice) -> Iterator[LogLi
 def _standing(api: Api, of: str, query: LogQuery, most: int | None) -> Iterator[LogLine]:
     """The lines that are there: the newest `most`, or everything since a time."""
     if query.since and most is None:
-        yield from follow.pages(api, of, query, Patience(output.note, limit=0))
+        yield from in_time_order(follow.pages(api, of, query, Patience(output.note, limit=0)))
         return
     most = most or DEFAULT_LINES
     found = api.logs(of, replace(query, limit=most, newest=True))
     if len(found) == most == DEFAULT_LINES:
         output.note(f"Older lines are left out: these are the newest {most}. --lines N shows more.", "dim")
-    yield from found
+    yield from in_time_order(found)
 
 
-def _print(line: LogLine, *, as_json: bool) -> None:
+def _print(line: LogLine, names: ReplicaNames, *, as_json: bool) -> None:
     if as_json:
         output.as_json_line(line)
         return
-    output.log_line(
-        present.line_time(line, is_short=output.is_terminal()), present.line_message(line), present.line_style(line)
-    )
+    time = present.short_time(line["at"], is_short=output.is_terminal())
+    name, message = names.of(line), present.line_message(line)
+    output.log_line(time, f"[{name}] {message}" if name else message, present.line_style(line))
 
 
 def register(app: typer.Typer) -> None:

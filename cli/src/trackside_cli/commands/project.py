@@ -5,7 +5,15 @@ from typing import Annotated
 import typer
 
 from trackside_cli import moments, output, scope
-from trackside_cli.commands.flags import Json, ProjectFlags, Yes, ask_before_deleting, signed_in, takes_flags
+from trackside_cli.commands.flags import (
+    Json,
+    ProjectFlags,
+    Yes,
+    ask_first,
+    signed_in,
+    takes_flags,
+    tell_deleted,
+)
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the new project.")]
 Named = Annotated[
@@ -46,17 +54,15 @@ def list_projects(as_json: Json = False) -> None:
 
 
 @takes_flags
-def delete(flags: ProjectFlags, name: Named = None, yes: Yes = False) -> None:
+def delete(flags: ProjectFlags, name: Named = None, yes: Yes = False, as_json: Json = False) -> None:
     """Delete a project with everything in it."""
     with signed_in() as connection:
         wanted = ProjectFlags(name or flags.project).wanted(connection.api_url)
         found = scope.project(connection.api, wanted)
-        question = (
-            f"Delete project “{found['name']}” with its {len(found['services'])} services, variables and deployments?"
-        )
-        if ask_before_deleting(question, is_sure=yes):
+        question = f"Delete project “{found['name']}” with {output.counted(len(found['services']), 'service')} and everything in it?"
+        if ask_first(question, is_sure=yes):
             connection.api.delete_project(found["id"])
-            output.say(f"Project {found['name']} is being deleted.")
+            tell_deleted(found, f"Project {found['name']} is being deleted.", as_json=as_json)
 
 
 def register(app: typer.Typer) -> None:

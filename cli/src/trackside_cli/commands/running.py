@@ -4,47 +4,51 @@ from typing import Annotated
 
 import typer
 
-from trackside_cli import output, scope
+from trackside_cli import output, present
 from trackside_cli.client.types import ServiceInstance
-from trackside_cli.commands.flags import Flags, Json, Yes, signed_in, takes_flags
+from trackside_cli.commands.flags import Flags, Json, Yes, ask_first, signed_in, takes_flags, target
 
-Count = Annotated[int, typer.Argument(metavar="N", min=0, help="How many replicas.")]
+Count = Annotated[
+    int, typer.Argument(metavar="N", min=1, max=100, help="How many, 1 to 100; `trackside down` stops all.")
+]
 
 
 @takes_flags
 def scale(replicas: Count, flags: Flags, as_json: Json = False) -> None:
     """Run N replicas of a service."""
     with signed_in() as connection:
-        instance = scope.instance(connection.api, flags.wanted(connection.api_url))
+        instance = target(connection, flags)
         after = connection.api.scale(instance["id"], replicas)
-    count = after["replicas"]
+    healthy = after["replicas"]["healthy"]
     _answer(
         after,
-        f"{after['service_name']} goes to {count['wanted']} replicas; {count['healthy']} are healthy now.",
+        f"{after['service_name']} goes to {output.counted(replicas, 'replica')}; {healthy} healthy now.",
         as_json,
     )
 
 
 @takes_flags
 def restart(flags: Flags, as_json: Json = False) -> None:
-    """Restart the replicas of the active deployment, without a build and without a gap."""
+    """Restart the replicas of the active deployment, without a build and without a gap.
+
+    It is a deployment like any other: one that is under way makes way for it, and the answer says so.
+    """
     with signed_in() as connection:
-        instance = scope.instance(connection.api, flags.wanted(connection.api_url))
+        instance = target(connection, flags)
         after = connection.api.restart(instance["id"])
-    _answer(after, f"{after['service_name']} restarts.", as_json)
+    _answer(after, f"{after['service_name']} restarts{present.superseding(after)}.", as_json)
 
 
 @takes_flags
 def down(flags: Flags, yes: Yes = False, as_json: Json = False) -> None:
     """Remove the active deployment; the service and its variables stay.
 
-    At a terminal it asks first. `trackside redeploy` brings it back.
+    At a terminal it asks first, elsewhere it needs --yes. `trackside redeploy` brings it back.
     """
     with signed_in() as connection:
-        instance = scope.instance(connection.api, flags.wanted(connection.api_url))
+        instance = target(connection, flags)
         question = f"Stop {instance['service_name']} in {instance['environment_name']}?"
-        if not yes and output.confirmed(question) is False:
-            output.note("Nothing was stopped.")
+        if not ask_first(question, is_sure=yes, otherwise="Nothing was stopped"):
             return
         after = connection.api.down(instance["id"])
     _answer(after, f"{after['service_name']} goes down.", as_json)

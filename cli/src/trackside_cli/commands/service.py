@@ -7,7 +7,15 @@ import typer
 
 from trackside_cli import output, present, scope
 from trackside_cli.client.types import Project, Service
-from trackside_cli.commands.flags import Json, ProjectFlags, Yes, ask_before_deleting, signed_in, takes_flags
+from trackside_cli.commands.flags import (
+    Json,
+    ProjectFlags,
+    Yes,
+    ask_first,
+    signed_in,
+    takes_flags,
+    tell_deleted,
+)
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the new service.")]
 Named = Annotated[
@@ -52,16 +60,22 @@ def _statuses(project: Project, service: Service) -> str:
 
 
 @takes_flags
-def delete(flags: ProjectFlags, name: Named = None, service: Flag = None, yes: Yes = False) -> None:
+def delete(
+    flags: ProjectFlags, name: Named = None, service: Flag = None, yes: Yes = False, as_json: Json = False
+) -> None:
     """Delete a service from every environment."""
     with signed_in() as connection:
         wanted = replace(flags.wanted(connection.api_url), service=name or service)
         project = scope.project(connection.api, wanted)
         found = scope.service(project, wanted)
         question = f"Delete service “{found['name']}” of project “{project['name']}” in every environment?"
-        if ask_before_deleting(question, is_sure=yes):
+        if ask_first(question, is_sure=yes):
             connection.api.delete_service(found["id"])
-            output.say(f"Service {found['name']} of project {project['name']} is being deleted.")
+            tell_deleted(
+                found,
+                f"Service {found['name']} of project {project['name']} is being deleted.",
+                as_json=as_json,
+            )
 
 
 def register(app: typer.Typer) -> None:

@@ -28,6 +28,8 @@ def status(flags: Flags, as_json: Json = False) -> None:
         present.status_rows(shown, moments.now()),
         empty="There is no project yet. Make one with `trackside up`, or `trackside deploy --repo URL`.",
     )
+    for line in present.ailments(shown):
+        output.note(output.harmless(line), "yellow")
 
 
 def _narrowed(project: Project, flags: Flags) -> Project:

@@ -7,7 +7,7 @@ import typer
 
 from trackside_cli import output, pack, scope, watch
 from trackside_cli.client import Api
-from trackside_cli.commands.flags import Detach, Flags, Json, signed_in, takes_flags
+from trackside_cli.commands.flags import Flags, Going, Json, signed_in, takes_flags
 from trackside_cli.errors import UsageError
 from trackside_cli.patience import Patience
 
@@ -20,9 +20,7 @@ UPLOAD_PATIENCE = 60.0  # seconds; each try sends everything again
 
 
 @takes_flags
-def up(
-    flags: Flags, directory: Directory = Path(), path: Part = None, detach: Detach = False, as_json: Json = False
-) -> None:
+def up(flags: Flags, going: Going, directory: Directory = Path(), path: Part = None, as_json: Json = False) -> None:
     """Upload a directory, build it and run it.
 
     Makes the project and the service where they are missing, named after the directory. What .gitignore and
@@ -31,6 +29,7 @@ def up(
     tree = pack.survey(directory)
     if not tree.files:
         raise UsageError(f"There is nothing to upload in {directory.resolve()}.", hint="Is everything ignored?")
+    pack.check(tree)
     for name in tree.skipped:
         output.note(f"Left out {output.harmless(name)}: it is no file.", "yellow")
     with signed_in() as connection:
@@ -42,8 +41,10 @@ def up(
         if path:
             source["directory"] = path
         patience = Patience(output.note)
-        deployment = patience.call(lambda: connection.api.deploy(instance["id"], source), is_repeatable=False)
-        raise typer.Exit(watch.finish(connection.api, deployment, is_detached=detach, as_json=as_json))
+        deployment = patience.call(
+            lambda: connection.api.deploy(instance["id"], source, is_urgent=going.urgent), is_repeatable=False
+        )
+        raise typer.Exit(watch.finish(connection.api, deployment, is_detached=going.detach, as_json=as_json))
 
 
 def _upload(api: Api, instance_id: str, tree: pack.Tree, *, quiet: bool) -> dict[str, Any]:

@@ -2,13 +2,13 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 
+from trackside import bootstrap
 from trackside.command.bench_engine import Floor, container_of, live_once, marks_of
 from trackside.command.bench_figures import Mark, Runs, Shared, share_of, stages
 from trackside.command.bench_platform import Attempt, Platform, moment, read_directory
 
-EXAMPLE = Path(__file__).parents[4] / "examples" / "03-static"
+EXAMPLE = bootstrap.CHECKOUT / "examples" / "03-static"
 PORT = 8080
 Once = Callable[[int], Awaitable[Attempt]]
 

@@ -30,15 +30,6 @@ class Floor:
     remove: float
 
 
-@dataclass(frozen=True)
-class Lived:
-    """What the engine says of a replica of the platform's: seconds from its record to its process, and its address."""
-
-    engine_start: float
-    started: datetime
-    address: str
-
-
 async def call(engine: httpx.AsyncClient, method: str, path: str, **options: Any) -> httpx.Response:
     """One call of the engine. Errors: `BenchFailed`."""
     answer = await engine.request(method, path, **options)

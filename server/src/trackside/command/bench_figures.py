@@ -37,18 +37,6 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Figure:
-    """One line of the result: what was measured, the value, what it should be, and what it is compared with."""
-
-    name: str
-    value: float
-    unit: str
-    aim: str = ""
-    beside: str = ""
-    is_good: bool | None = None
-
-
-@dataclass(frozen=True)
 class Runs:
     """Repeated deployments of one kind."""
 

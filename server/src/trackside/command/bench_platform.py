@@ -60,12 +60,18 @@ class Platform:
     api: httpx.AsyncClient
     engine: httpx.AsyncClient
     status: Mapping[str, Any]
+    settings: Mapping[str, Any]
     project: str
+    environment: Mapping[str, str]
     instances: dict[str, str] = field(default_factory=dict)
 
     @property
     def edge_port(self) -> int:
         return int(self.status["edge_url"].rsplit(":", 1)[1])
+
+    def pid(self, process: str) -> int:
+        """The pid of one of the platform's processes, as it was when the bench began. Errors: `StopIteration`."""
+        return next(found["pid"] for found in self.status["processes"] if found["name"] == process)
 
     async def ask(self, method: str, path: str, **options: Any) -> Any:
         """One call of the API. Errors: `BenchFailed` with the API's own sentence."""
@@ -180,7 +186,8 @@ async def _joined(environment: Mapping[str, str]) -> AsyncGenerator[Platform]:
         engine_client(settings["engine_url"]) as engine,
     ):
         made = await api.post("/v1/projects", json={"name": f"bench-{new_id().hex[-8:]}"})
-        found = Platform(api, engine, status, made.raise_for_status().json()["id"])
+        project = made.raise_for_status().json()["id"]
+        found = Platform(api, engine, status, settings, project, environment)
         try:
             yield found
         finally:

@@ -62,6 +62,7 @@ def described_app() -> Litestar:
             uploads=UploadFolder(Path("none"), 0),
             public="http://{host}",
             version=bootstrap.VERSION,
+            kept_images=0,
         )
     )
 

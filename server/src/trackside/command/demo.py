@@ -1,6 +1,7 @@
 """`python -m trackside demo`: deploys the example out of this checkout's git repository, and says how to go on.
 
-It uses the command line as a new user would.
+It uses the command line as a new user would. A checkout whose repository lies elsewhere (a git worktree) or that has none (an
+archive) is deployed by upload: the platform fetches no repository that leads out of the directories it may read.
 """
 
 import asyncio
@@ -12,8 +13,10 @@ import time
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from trackside import bootstrap
+from trackside.command import tokens
 from trackside.command.printing import say
 from trackside.kit.errors import Kind, TracksideError
 
@@ -34,26 +37,30 @@ def add_commands(parser: ArgumentParser) -> None:
 
 def _run(_: Namespace) -> int:
     settings = bootstrap.settings()
-    token = _token(settings.home)
-    checkout = bootstrap.CHECKOUT
-    environment = {**bootstrap.given(), "TRACKSIDE_API_URL": settings.api_url, "TRACKSIDE_TOKEN": token}
+    environment = {**bootstrap.given(), "TRACKSIDE_API_URL": settings.api_url}
+    token = environment["TRACKSIDE_TOKEN"] = _token(settings.home, environment)
     url = _served(environment)
     if url:
         say(f"The example is deployed already: {url}")
     else:
-        say(f"Deploying {EXAMPLE} from the git repository {checkout} …")
-        url = _deploy(environment, checkout)
+        url = _deploy(environment, bootstrap.CHECKOUT)
     _wait_for(url)
     _explain(settings, url, token)
     return 0
 
 
-def _token(home: Path) -> str:
-    """The token of the demo: made once, kept where only its owner reads it."""
+NOT_SIGNED_IN = 3
+"""How the command line ends where a token is not accepted; with anything else the token may be as good as ever."""
+
+
+def _token(home: Path, environment: dict[str, str]) -> str:
+    """The token of the demo: made once, kept where only its owner reads it, and made anew where it was revoked."""
     file = home / "keys" / "demo-token"
     if file.exists():
-        return file.read_text().strip()
-    token = asyncio.run(bootstrap.create_token("demo"))
+        kept = file.read_text().strip()
+        if _cli(environment | {"TRACKSIDE_TOKEN": kept}, "whoami")[0] != NOT_SIGNED_IN:
+            return kept
+    token = asyncio.run(tokens.create("demo")).text
     file.touch(0o600)
     file.write_text(token + "\n")
     return token
@@ -91,25 +98,32 @@ def _instances(status: Any) -> list[dict[str, Any]]:
 
 
 def _deploy(environment: dict[str, str], checkout: Path) -> str:
-    code, _ = _cli(
-        environment,
-        "deploy",
-        *("--repo", f"file://{checkout}", "--path", EXAMPLE),
-        *("--project", PROJECT, "--service", SERVICE),
-        show=True,
-    )
+    if has_its_own_repository(checkout):
+        say(f"Deploying {EXAMPLE} from the git repository {checkout} …")
+        command = ("deploy", "--repo", f"file://{checkout}", "--path", EXAMPLE)
+    else:
+        say(f"{checkout} is a git worktree, or has no repository of its own, so {EXAMPLE} is uploaded …")
+        command = ("up", str(checkout / EXAMPLE))
+    code, _ = _cli(environment, *command, *("--project", PROJECT, "--service", SERVICE), show=True)
     url = _served(environment) if code == 0 else None
     if url is None:
         raise DemoFailed("The example could not be deployed.")
     return url
 
 
+def has_its_own_repository(checkout: Path) -> bool:
+    """Whether all of its git data is in it; in a worktree, and in a clone that borrows objects, part of it is elsewhere."""
+    store = checkout / ".git"
+    borrows = (store / "commondir", store / "objects" / "info" / "alternates")
+    return store.is_dir() and not store.is_symlink() and not any(file.exists() for file in borrows)
+
+
 def _wait_for(url: str) -> None:
     """The URL answers: asked of the edge itself, by name."""
-    host, port = url.removeprefix("http://").split(":")
+    parts = urlsplit(url)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        if _answers(host, int(port)):
+        if _answers(parts.hostname or "", parts.port or 80):
             return
         time.sleep(0.2)  # noqa: TID251 — nobody tells us; the edge is asked again
     raise DemoFailed(f"{url} does not answer.")
@@ -126,7 +140,7 @@ def _answers(host: str, port: int) -> bool:
 
 
 def _explain(settings: Any, url: str, token: str) -> None:
-    host = url.removeprefix("http://").split(":")[0]
+    host = urlsplit(url).hostname
     address = _own_address()
     say()
     say("Trackside runs, and the example serves.")

@@ -3,9 +3,10 @@
 import json
 import sys
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
+from typing import Any, TextIO
 
-from trackside.host.start import Progress
+from trackside.host.start import Announce, Progress
 from trackside.kit.errors import TracksideError
 
 
@@ -20,16 +21,21 @@ def say_json(value: Any) -> None:
     say(json.dumps(value, indent=2))
 
 
-def announce(progress: Progress) -> None:
+def announcing(*, as_json: bool) -> Announce:
+    """How steps are told: on stdout, or on stderr where stdout is for one JSON document."""
+    return partial(_announce, sys.stderr if as_json else sys.stdout)
+
+
+def _announce(stream: TextIO, progress: Progress) -> None:
     """A step that begins or has ended; on a terminal the end completes the line of the beginning."""
     head = f"[{progress.number}/{progress.total}] {progress.sentence}"
     if progress.seconds is None:
-        sys.stdout.write(f"{head} …" if sys.stdout.isatty() else "")
-    elif sys.stdout.isatty():
-        sys.stdout.write(f"\r{head}   {progress.seconds:.1f} s\n")
+        stream.write(f"{head} …" if stream.isatty() else "")
+    elif stream.isatty():
+        stream.write(f"\r{head}   {progress.seconds:.1f} s\n")
     else:
-        sys.stdout.write(f"{head}   {progress.seconds:.1f} s\n")
-    sys.stdout.flush()
+        stream.write(f"{head}   {progress.seconds:.1f} s\n")
+    stream.flush()
 
 
 def table(rows: Sequence[Sequence[str]]) -> None:
@@ -44,4 +50,4 @@ def complain(error: TracksideError) -> None:
     sys.stderr.write(f"error: {error.sentence}\n")
     if error.hint:
         sys.stderr.write(f"hint: {error.hint}\n")
-    sys.stderr.write(f"({error.code})\n")
+    sys.stderr.write(f"code: {error.code}\n")

@@ -9,7 +9,10 @@ from granian.constants import Interfaces
 from granian.server.embed import Server
 
 from trackside import bootstrap
-from trackside.kit import log
+from trackside.kit import failpoints, log
+
+ANSWER_SECONDS = 15
+"""How long a request waits for a database that hangs: less than most clients wait for an answer."""
 
 
 def add_commands(parser: ArgumentParser) -> None:
@@ -21,7 +24,7 @@ def add_commands(parser: ArgumentParser) -> None:
 async def _gateway() -> None:
     settings = bootstrap.settings()
     server = Server(
-        bootstrap.House(settings).rest(),
+        bootstrap.House(settings, answer_seconds=ANSWER_SECONDS).rest(),
         address=settings.api_host,
         port=settings.api_port,
         interface=Interfaces.ASGI,
@@ -49,22 +52,19 @@ async def _edge() -> None:
     await bootstrap.run_edge()
 
 
-async def _haproxy() -> None:
-    bootstrap.become_haproxy()
-
-
 PROCESSES: dict[str, Callable[[], Awaitable[None]]] = {
     "gateway": _gateway,
     "deployer": _deployer,
     "builder": _builder,
     "monitor": _monitor,
     "edge": _edge,
-    "haproxy": _haproxy,
 }
 
 
 def _run(arguments: Namespace) -> int:
     log.set_up(arguments.process)
+    if folder := bootstrap.settings().failpoints:
+        failpoints.turn_on(folder, arguments.process)
     asyncio.run(_until_told(PROCESSES[arguments.process]))
     return 0
 

@@ -9,14 +9,13 @@ from pathlib import Path
 from trackside.host.builds import BuildEngine
 from trackside.host.engine import prepare_containerd, prepare_engine, wait_for_engine
 from trackside.host.files import make_directory
-from trackside.host.firewall import Firewall
 from trackside.host.installation import layout_of, open_installation, save_settings
-from trackside.host.kernel import KernelSettings
 from trackside.host.launch import Launch
 from trackside.host.machine import Machine, MachineOptions
+from trackside.host.network import open_network
 from trackside.host.postgres import Postgres
 from trackside.host.spawning import spawn
-from trackside.host.start import FORWARDING, Progress
+from trackside.host.start import Progress
 from trackside.host.stop import stop
 
 POSTGRES = "postgres"
@@ -83,11 +82,6 @@ async def start_build_engine(machine: Machine) -> int:
     pid = await run_part(machine, BUILD_ENGINE, await BuildEngine(machine.build_plan).prepare())
     await wait_for_engine(f"unix://{machine.layout.build_engine_socket}", "The build engine")
     return pid
-
-
-async def open_network(machine: Machine) -> None:
-    was_off = KernelSettings().need(FORWARDING, "1", machine.layout.installation)
-    await Firewall(machine.firewall_plan(close_uplinks=was_off)).apply()
 
 
 async def _start(machine: Machine, parts: Collection[str]) -> None:

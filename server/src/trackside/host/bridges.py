@@ -37,6 +37,13 @@ async def remove_bridges(prefix: str) -> None:
         await attempt("ip", "link", "delete", "dev", name)
 
 
+async def uplink_bridges() -> tuple[str, ...]:
+    """Bridges by which the machine itself reaches the outside: its network cards are in them."""
+    listed = json.loads(await run("ip", "-json", "route", "show", "default") or "[]")
+    uplinks = {str(route["dev"]) for route in listed if "dev" in route}
+    return tuple(sorted(uplinks.intersection(await bridges_of(""))))
+
+
 def network_cards(root: Path = Path("/sys/class/net")) -> tuple[str, ...]:
     """The interfaces that lead out of the machine: those with a device behind them."""
     return tuple(sorted(link.name for link in root.iterdir() if (link / "device").exists()))

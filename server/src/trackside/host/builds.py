@@ -1,11 +1,13 @@
 """The engine that runs builds: apart from the apps' engine, with its own bridge, disk, and limits on CPU, memory and disk.
 
 Limits hold for the steps of builds and for the engine itself: packing and unpacking layers is work too. Building yields to
-everything else on the machine, so that a neighbour's answers do not become slower.
+everything else on the machine, and keeps to some of its processors, so that a neighbour's answers do not become slower.
 """
 
 import asyncio
+import math
 import os
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Network
@@ -27,7 +29,10 @@ WEIGHT = 5
 
 @dataclass(frozen=True)
 class BuildEnginePlan:
-    """What the build engine is given. `group`'s children are `engine` and `steps`; `cpu` is in cores, sizes in bytes."""
+    """What the build engine is given. `group`'s children are `engine` and `steps`; `cpu` is in cores, sizes in bytes.
+
+    `cores` are the processors it keeps to (empty: all).
+    """
 
     data: Path
     disk_file: Path
@@ -40,7 +45,8 @@ class BuildEnginePlan:
     cpu: float
     memory_bytes: int
     disk_bytes: int
-    registry_mirror: str = ""
+    insecure_registry: str = ""
+    cores: tuple[int, ...] = ()
 
     @property
     def steps_group(self) -> str:
@@ -60,12 +66,17 @@ def build_cpu(setting: float, cores: int | None = None) -> float:
     return setting or max(1.0, (cores or os.cpu_count() or 1) / 2)
 
 
+def build_cores(cpu: float, available: Collection[int]) -> tuple[int, ...]:
+    """The processors that so much building keeps to: the last ones; where there are others, those are free of it."""
+    return tuple(sorted(available)[-math.ceil(cpu) :])
+
+
 def group_limits(plan: BuildEnginePlan) -> dict[str, Limits]:
     """Control group → limits, parents first. Pure."""
     return {
-        plan.group: Limits(cpu_cores=plan.cpu, weight=WEIGHT, yields=True, processes=2 * MOST_PROCESSES),
-        plan.engine_group: Limits(memory_bytes=ENGINE_MEMORY_BYTES),
-        plan.steps_group: Limits(memory_bytes=plan.memory_bytes, processes=MOST_PROCESSES),
+        plan.group: Limits(plan.cpu, plan.cores, weight=WEIGHT, yields=True, processes=2 * MOST_PROCESSES),
+        plan.engine_group: Limits(cores=plan.cores, memory_bytes=ENGINE_MEMORY_BYTES),
+        plan.steps_group: Limits(cores=plan.cores, memory_bytes=plan.memory_bytes, processes=MOST_PROCESSES),
     }
 
 
@@ -95,7 +106,7 @@ class BuildEngine:
             control_group=plan.steps_group,
             bridge=plan.bridge,
             resolver=gateway_of(plan.network),
-            registry_mirror=plan.registry_mirror,
+            insecure_registry=plan.insecure_registry,
         )
         return prepare_engine(engine, join=plan.engine_group)
 

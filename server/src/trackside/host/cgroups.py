@@ -10,6 +10,7 @@ from pathlib import Path
 
 from trackside.host.cgroup_limits import V1_CONTROLLERS, Limits, v1_files, v2_files
 
+CGROUPS = Path("/sys/fs/cgroup")
 REQUIRED_FILES = frozenset({"cpu.max", "cpu.cfs_quota_us", "memory.max", "memory.limit_in_bytes"})
 """Without these a limit would not hold, so failing to write them is an error; the others are best effort by kernel."""
 
@@ -74,6 +75,13 @@ class ControlGroups:
         for root in self._hierarchies.roots:
             (self._directory(root, group) / "cgroup.procs").write_text(str(pid))
 
+    def path_for_firewall(self, group: str) -> str | None:
+        """The group as nftables names it, below /sys/fs/cgroup; None where version 2 is not mounted there."""
+        root = self._hierarchies.v2
+        if root is None or not root.is_relative_to(CGROUPS):
+            return None
+        return self._directory(root, group).relative_to(CGROUPS).as_posix()
+
     def processes(self, group: str) -> set[int]:
         """Processes in the group or below it."""
         found: set[int] = set()
@@ -120,9 +128,10 @@ class ControlGroups:
             parent, directory = directory, directory / name
             directory.mkdir(exist_ok=True)
             for file in ("cpuset.cpus", "cpuset.mems"):
-                if not self._hierarchies.limits_by_v2 and (directory / file).exists():
+                if not self._hierarchies.limits_by_v2:
                     with suppress(OSError):
-                        (directory / file).write_text((parent / file).read_text())
+                        if not (directory / file).read_text().strip():
+                            (directory / file).write_text((parent / file).read_text())
 
     def _delegate(self, directory: Path) -> None:
         for controller in ("cpu", "memory", "pids", "io", "cpuset"):

@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from trackside.host.errors import CommandFailed, ProgramMissing
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """Where system programs are looked for: a user's own PATH may lack `sbin` or lead to other versions."""
+HELD_SECONDS = 2
+"""How long the end of a program that was killed is waited for."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,8 @@ async def attempt(
     finally:
         if process.returncode is None:
             process.kill()
-            await process.wait()
+            with suppress(TimeoutError):  # the kernel keeps who waits for a disk that hangs
+                await asyncio.wait_for(process.wait(), HELD_SECONDS)
     return Result(process.returncode or 0, output.decode(errors="replace"), complaint.decode(errors="replace"))
 
 

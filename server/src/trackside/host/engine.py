@@ -126,6 +126,22 @@ async def remove_networks(url: str, installation: str) -> int:
     return len(found)
 
 
+async def image_names(docker: aiodocker.Docker) -> list[str]:
+    """Every name of every image on an engine."""
+    listed = cast("list[dict[str, list[str] | None]]", await docker.images.list())
+    return [name for image in listed for name in image["RepoTags"] or ()]
+
+
+async def remove_images(url: str, installation: str) -> int:
+    """Remove every name of the installation's images, and with the last one the image; how many names there were."""
+    async with client(url) as docker:
+        names = [name for name in await image_names(docker) if name.startswith(f"trackside/{installation}/")]
+        for name in names:
+            with _Missing():
+                await docker.images.delete(name)
+    return len(names)
+
+
 class _Missing:
     """A context that passes over what is gone already, or is going."""
 

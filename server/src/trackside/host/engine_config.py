@@ -12,7 +12,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class EnginePlan:
-    """One dockerd of ours. `bridge` is a bridge that exists, or "none"; `resolver` answers for names, where one is set."""
+    """One dockerd of ours. `bridge` is a bridge that exists, or "none"; `resolver` answers for names, where one is set.
+
+    `insecure_registry` (host:port) is asked without TLS.
+    """
 
     name: str
     data: Path
@@ -22,7 +25,7 @@ class EnginePlan:
     control_group: str
     bridge: str = "none"
     resolver: str = ""
-    registry_mirror: str = ""
+    insecure_registry: str = ""
 
     @property
     def config_file(self) -> Path:
@@ -58,8 +61,8 @@ def daemon_json(plan: EnginePlan) -> str:
     }
     if plan.resolver:
         values["dns"] = [plan.resolver]
-    if plan.registry_mirror:
-        values["registry-mirrors"] = [plan.registry_mirror]
+    if plan.insecure_registry:
+        values["insecure-registries"] = [plan.insecure_registry]
     return json.dumps(values, indent=2) + "\n"
 
 

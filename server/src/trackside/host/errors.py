@@ -45,6 +45,21 @@ class StartInProgress(TracksideError):
     hint = "Wait for the other start or stop to end, then try again."
 
 
+class StillInUse(TracksideError):
+    code = "host.still_in_use"
+    kind = Kind.CONFLICT
+    hint = "Stop it first, and remove its state directory: `TRACKSIDE_HOME=… bin/trackside server stop`."
+
+
+class DataPresent(TracksideError):
+    code = "host.data_present"
+    kind = Kind.CONFLICT
+    hint = (
+        "Put the state directory back where it is only elsewhere, as on a disk that is not mounted; to delete the data for good, "
+        "give the command again with `--yes`."
+    )
+
+
 class PartFailed(TracksideError):
     code = "host.part_failed"
     kind = Kind.UNAVAILABLE
@@ -66,6 +81,20 @@ class LoopUnavailable(TracksideError):
         "Builds need a loop device and the right to mount. In a container, run it with `--privileged`; "
         "on a machine, `modprobe loop`."
     )
+
+
+class VersionUnusable(TracksideError):
+    code = "host.version_unusable"
+    kind = Kind.INVALID
+    hint = "Name a checkout, a wheel of `trackside`, or a directory of wheels: `bin/trackside server upgrade --from DIRECTORY`."
+
+
+class UpgradeFailed(TracksideError):
+    """Nothing was lost: the sentence says which version runs."""
+
+    code = "host.upgrade_failed"
+    kind = Kind.UNAVAILABLE
+    hint = "Have the new version mended, then give the same command again."
 
 
 class StateDamaged(TracksideError):

@@ -41,8 +41,9 @@ class Firewall:
         await attempt("nft", "delete", "table", "inet", self._plan.table)
         await self._close_openings()
 
-    async def is_applied(self) -> bool:
-        return (await attempt("nft", "list", "table", "inet", self._plan.table)).status == 0
+    async def rules(self) -> str:
+        """The table in force, as the kernel tells it; "" where there is none."""
+        return (await attempt("nft", "list", "table", "inet", self._plan.table)).output
 
     async def _open(self, chain: str) -> None:
         for program in await _iptables_in_use():
@@ -57,6 +58,11 @@ class Firewall:
                 for _ in range(listed.count(f"--comment {self._plan.table} ")):
                     if (await attempt(program, "--wait", "-D", *rule)).status != 0:
                         break
+
+
+def knows_build_engine(rules: str) -> bool:
+    """Whether the table tells the build engine from other processes of the machine. Pure."""
+    return "jump from_build_engine" in rules
 
 
 async def foreign_drops(own_table: str) -> list[ForeignDrop]:

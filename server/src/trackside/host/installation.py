@@ -24,6 +24,8 @@ from trackside.host.layout import REGISTER, Layout, system_layout
 
 DEFAULT_API_PORT = 7700
 DEFAULT_EDGE_PORT = 7780
+UNMADE = "00000000"
+"""Stands for the id of an installation that was not made yet."""
 DATABASE = "trackside"
 OWNER_ROLE = "trackside_owner"
 APP_ROLE = "trackside_app"
@@ -69,6 +71,13 @@ def read_installation(home: Path) -> Installation | None:
         )
     except (KeyError, ValueError) as damage:
         raise StateDamaged(f"{home / 'settings.json'} is damaged: {damage!r}.") from damage
+
+
+def unmade_installation(environment: Mapping[str, str], register: Path = REGISTER) -> Installation:
+    """What a first start would make, for looking around before it: only the ports are chosen, and nothing is written."""
+    api_port, edge_port = _fresh_ports(environment, list(_others(register, "")))
+    nowhere = IPv4Network("0.0.0.0/32")
+    return Installation(UNMADE, api_port, edge_port, nowhere, nowhere, interface_prefix(UNMADE))
 
 
 async def open_installation(home: Path, environment: Mapping[str, str], register: Path = REGISTER) -> Installation:
@@ -177,16 +186,23 @@ async def _fresh(environment: Mapping[str, str], others: Collection[Mapping[str,
     pool, builds = plan_networks(taken, seed=int(identity, 16))
     pool = _network(environment, "TRACKSIDE_NETWORK_POOL") or pool
     builds = _network(environment, "TRACKSIDE_BUILD_NETWORK") or builds
-    ports = {int(other[name]) for other in others for name in ("api_port", "edge_port")}
-    api_port = _port(environment, "TRACKSIDE_API_PORT") or _first_unused(DEFAULT_API_PORT, ports)
+    api_port, edge_port = _fresh_ports(environment, others)
     return Installation(
         id=identity,
         api_port=api_port,
-        edge_port=_port(environment, "TRACKSIDE_EDGE_PORT") or _first_unused(DEFAULT_EDGE_PORT, {*ports, api_port}),
+        edge_port=edge_port,
         network_pool=pool,
         build_network=builds,
         interface_prefix=interface_prefix(identity),
     )
+
+
+def _fresh_ports(environment: Mapping[str, str], others: Collection[Mapping[str, Any]]) -> tuple[int, int]:
+    """The API's and the edge's."""
+    ports = {int(other[name]) for other in others for name in ("api_port", "edge_port")}
+    api_port = _port(environment, "TRACKSIDE_API_PORT") or _first_unused(DEFAULT_API_PORT, ports)
+    edge_port = _port(environment, "TRACKSIDE_EDGE_PORT") or _first_unused(DEFAULT_EDGE_PORT, {*ports, api_port})
+    return api_port, edge_port
 
 
 def _changed(present: Installation, environment: Mapping[str, str]) -> Installation:

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from trackside.host import locks
 from trackside.host.cgroups import ControlGroups, system_hierarchies
 from trackside.host.process_table import all_processes, is_alive, read_pid, works_in
 
@@ -30,7 +31,8 @@ class Launch:
     `pid_files` maps a pid file to text in the command line of its true owner: a file whose process is gone, or is another
     one by now, would make the program refuse, so it is removed. `wait_for` is a file that must exist first. A program that
     `adopts_orphans` becomes the parent of what its descendants leave behind. `alone_in` is a directory in which no process of a
-    killed predecessor may still work.
+    killed predecessor may still work. `lock` is held for as long as the part runs: it waits there for its predecessor, or gives up
+    where it `gives_up`. What it says goes to the end of `log`.
     """
 
     argv: tuple[str, ...]
@@ -42,6 +44,9 @@ class Launch:
     directory: str = "/"
     adopts_orphans: bool = False
     alone_in: str = ""
+    lock: str = ""
+    gives_up: bool = False
+    log: str = ""
 
     def as_json(self) -> str:
         return json.dumps(asdict(self), indent=2) + "\n"
@@ -80,8 +85,27 @@ def end_leftovers(directory: Path, *, seconds: float = 2) -> None:
             time.sleep(0.02)
 
 
+def write_to(log: Path) -> None:
+    """Have output and errors added to this file, which outlives whoever started this process."""
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+
+
+def hold(launch: Launch) -> None:
+    """Take the part's lock, where it has one."""
+    if launch.lock and not launch.gives_up:
+        locks.take(Path(launch.lock))
+    elif launch.lock and not locks.take_or_leave(Path(launch.lock)):
+        sys.exit("It runs already.")
+
+
 def become(launch: Launch) -> None:
     """Turn into the program. Does not return."""
+    if launch.log:
+        write_to(Path(launch.log))
+    hold(launch)
     while launch.wait_for and not Path(launch.wait_for).exists():
         time.sleep(0.1)
     remove_stale_pid_files(launch.pid_files)

@@ -7,6 +7,11 @@ REGISTER = Path("/var/lib/trackside")
 """Where the installations of a machine find each other: one directory each, and programs they share."""
 
 
+def control_groups(installation: str) -> tuple[str, str]:
+    """An installation's control groups of the first level: (all but building, building)."""
+    return f"/trackside-{installation}", f"/trackside-{installation}-build"
+
+
 @dataclass(frozen=True)
 class Layout:
     """The directories of one installation.
@@ -44,6 +49,30 @@ class Layout:
         return self.home / "start.lock"
 
     @property
+    def current(self) -> Path:
+        """A link to the environment (a directory of packages with its own Python) of the version that runs the platform."""
+        return self.home / "current"
+
+    @property
+    def versions(self) -> Path:
+        """The versions that were prepared here, a directory each."""
+        return self.data / "versions"
+
+    @property
+    def upgrade_file(self) -> Path:
+        """How far the last upgrade came."""
+        return self.home / "upgrade.json"
+
+    @property
+    def before_upgrade(self) -> Path:
+        """How the processes were run before the upgrade under way; gone with the boot, after which a start runs them so."""
+        return self.run / "before-upgrade"
+
+    @property
+    def backups(self) -> Path:
+        return self.home / "backups"
+
+    @property
     def postgres_data(self) -> Path:
         return self.data / "postgres"
 
@@ -73,13 +102,22 @@ class Layout:
 
     @property
     def control_group(self) -> str:
-        """Parent of all control groups of ours, relative to each hierarchy's root."""
-        return f"/{self.mark}"
+        """Parent of all control groups of ours but those of building, relative to each hierarchy's root."""
+        return control_groups(self.installation)[0]
 
     @property
     def build_group(self) -> str:
-        """All building: what is set here holds for the build engine and the steps together."""
-        return f"{self.control_group}/build"
+        """All building: what is set here holds for the build engine and the steps together.
+
+        A group of the first level: what yields within another group yields to that group's members only, and the edge, the
+        database and everything else of the machine are not in it.
+        """
+        return control_groups(self.installation)[1]
+
+    @property
+    def control_groups(self) -> tuple[str, ...]:
+        """Every group of ours of the first level."""
+        return control_groups(self.installation)
 
     @property
     def build_steps_group(self) -> str:
@@ -108,8 +146,17 @@ class Layout:
         return self.run / "supervisord.conf"
 
     @property
+    def watch_file(self) -> Path:
+        return self.run / "watch.json"
+
+    @property
     def supervisor_pid_file(self) -> Path:
         return self.run / "supervisord.pid"
+
+    @property
+    def locks(self) -> Path:
+        """One file per process that runs; see `locks`."""
+        return self.run / "locks"
 
     @property
     def launches(self) -> Path:

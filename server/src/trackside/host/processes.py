@@ -1,7 +1,9 @@
 """The platform's processes under their supervisor (supervisord): started, stopped, restarted, watched."""
 
 import asyncio
+import os
 import resource
+import signal
 import sys
 import xmlrpc.client
 from collections.abc import Mapping
@@ -10,13 +12,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trackside.host import locks
 from trackside.host.errors import PartFailed
 from trackside.host.files import make_directory, write_text
 from trackside.host.launch import Launch
-from trackside.host.process_table import is_alive, memory_of_tree, read_pid
-from trackside.host.spawning import spawn
-from trackside.host.supervisor_config import SupervisorPlan, supervisor_conf
+from trackside.host.process_table import (
+    environment_of,
+    is_alive,
+    memory_bytes,
+    memory_of_tree,
+    read_pid,
+    uptime_seconds,
+)
+from trackside.host.spawning import launch_argv, spawn
+from trackside.host.supervisor_config import FINGERPRINT, SupervisorPlan, supervisor_conf
 from trackside.host.supervisor_rpc import SupervisorRpc
+from trackside.host.watcher import Watch
 
 WANTED_DESCRIPTORS = 65_536
 READY_SECONDS = 15
@@ -26,8 +37,9 @@ ALREADY = frozenset({60, 70, 10})
 
 @dataclass(frozen=True)
 class ProcessStatus:
-    """One process. `state` is the supervisor's word (`RUNNING`, `STARTING`, `BACKOFF`, `STOPPED`, `EXITED`, `FATAL`);
-    `memory_bytes` is the whole process tree's."""
+    """One process. `state` is the supervisor's word (`RUNNING`, `STARTING`, `BACKOFF`, `STOPPED`, `EXITED`, `FATAL`), or
+    `HANGING` for one that runs and does not answer;
+    `memory_bytes` is the whole process tree's; the supervisor's, under which all others stand, its own."""
 
     name: str
     pid: int
@@ -52,16 +64,16 @@ class Supervisor:
     async def ensure(self, environment: Mapping[str, str]) -> None:
         """Have the supervisor up with this plan; a running one takes over what changed. Errors: `PartFailed`."""
         make_directory(self._plan.logs)
-        write_text(self._config_file, supervisor_conf(self._plan), 0o600)
         if await self.is_running():
-            await self._take_over()
+            await self.take_over(supervisor_conf(self._plan))
             return
-        pid = read_pid(self._plan.pid_file)
-        if pid and not is_alive(pid, command_has=str(self._config_file)):
-            self._plan.pid_file.unlink(missing_ok=True)
-        self._plan.socket.unlink(missing_ok=True)
-        spawn(self._launch(), self._config_file.with_suffix(".json"), environment)
+        write_text(self._config_file, supervisor_conf(self._plan), 0o600)
+        spawn(self._launch, self._launch_file, environment)
         await self._wait_until_running()
+        for process in self._plan.processes:
+            pid = self.holder(process.name)
+            if pid and environment_of(pid).get(FINGERPRINT, process.fingerprint) != process.fingerprint:
+                await self._end_predecessor(process.name)
 
     async def start(self, name: str) -> None:
         """Have the process started; no error where it runs. Errors: `PartFailed`."""
@@ -71,10 +83,35 @@ class Supervisor:
         """Have the process ended, by force after its time; no error where it does not run."""
         seconds = next((process.stop_seconds for process in self._plan.processes if process.name == name), 15)
         await self._tolerating("stopProcess", name, True, seconds=seconds + 10)
+        await self._end_predecessor(name)
 
-    async def signal(self, name: str, which: str) -> None:
-        """Send a signal to the process itself."""
-        await self._tolerating("signalProcess", name, which)
+    async def _end_predecessor(self, name: str) -> None:
+        """One that an earlier supervisor has left: only its successor, which waited for it, has been stopped by now."""
+        process = next((process for process in self._plan.processes if process.name == name), None)
+        pid = self.holder(name)
+        if process is None or pid is None:
+            return
+        for which, seconds in (
+            (signal.Signals[f"SIG{process.stop_signal}"], process.stop_seconds),
+            (signal.SIGKILL, 5),
+        ):
+            with suppress(ProcessLookupError):
+                os.kill(pid, which)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    while self.holder(name) == pid:
+                        await asyncio.sleep(0.02)
+                return
+
+    def signal(self, name: str, which: signal.Signals) -> None:
+        """Send a signal to the process itself, where it runs."""
+        if pid := self.holder(name):
+            with suppress(ProcessLookupError):
+                os.kill(pid, which)
+
+    def holder(self, name: str) -> int | None:
+        """The process that does the work of this name: the supervisor's own, or one that an earlier one has left."""
+        return locks.holder(self._plan.locks / name)
 
     async def status(self) -> list[ProcessStatus]:
         """Every process, the supervisor itself first. Empty where no supervisor runs."""
@@ -83,9 +120,9 @@ class Supervisor:
         except (OSError, TimeoutError):
             return []
         numbers = {str(info["name"]): int(info["start"]) for info in listed}
-        found = [await asyncio.to_thread(_status_of, info) for info in listed]
+        found = [await asyncio.to_thread(_status_of, info, self.holder(str(info["name"]))) for info in listed]
         own_pid = int(await self._rpc.call("getPID", seconds=10))
-        own = ProcessStatus("supervisor", own_pid, "RUNNING", 0, 0)
+        own = ProcessStatus("supervisor", own_pid, "RUNNING", uptime_seconds(own_pid), memory_bytes(own_pid))
         return [own, *sorted(found, key=lambda status: numbers[status.name])]
 
     async def pid(self) -> int | None:
@@ -129,10 +166,12 @@ class Supervisor:
                 name = str(parameters[0])
                 raise PartFailed(f"`{name}`: {fault.faultString}", hint=self._hint(name)) from fault
 
-    async def _take_over(self) -> None:
+    async def take_over(self, configuration: str) -> None:
+        """Have the running supervisor adopt a configuration: stops each program whose section changed, and starts none."""
+        write_text(self._config_file, configuration, 0o600)
         (added, changed, removed), *_ = await self._rpc.call("reloadConfig")
         for name in (*removed, *changed):
-            await self._tolerating("stopProcess", name, True)
+            await self.stop(name)
             await self._tolerating("removeProcessGroup", name)
         for name in (*added, *changed):
             await self._tolerating("addProcessGroup", name)
@@ -145,10 +184,23 @@ class Supervisor:
         except TimeoutError as late:
             raise PartFailed("The supervisor did not come up.", hint=self._hint("supervisor")) from late
 
+    @property
+    def watch(self) -> Watch:
+        """What the watcher is given."""
+        names = [process.name for process in self._plan.processes]
+        lock, argv = str(self._plan.locks / "supervisor"), launch_argv(self._launch_file)
+        return Watch(argv, lock, str(self._plan.socket), names, str(self._plan.logs))
+
+    @property
+    def _launch_file(self) -> Path:
+        return self._config_file.with_suffix(".json")
+
+    @property
     def _launch(self) -> Launch:
         """It adopts what its processes leave behind, so that no dead process waits for ever for someone to take note."""
         argv = (sys.executable, "-m", "supervisor.supervisord", "-c", str(self._config_file))
-        return Launch(argv=argv, directory=str(self._plan.directory), adopts_orphans=True)
+        lock = str(self._plan.locks / "supervisor")
+        return Launch(argv=argv, directory=str(self._plan.directory), adopts_orphans=True, lock=lock, gives_up=True)
 
 
 def descriptors() -> int:
@@ -161,7 +213,8 @@ def descriptors() -> int:
     return min(hard, WANTED_DESCRIPTORS)
 
 
-def _status_of(info: dict[str, Any]) -> ProcessStatus:
-    pid = int(info["pid"])
-    uptime = max(0, int(info["now"]) - int(info["start"])) if pid else 0
+def _status_of(info: dict[str, Any], holder: int | None) -> ProcessStatus:
+    """As the supervisor sees it; while its process waits for a predecessor, that one's."""
+    pid = holder or int(info["pid"])
+    uptime = uptime_seconds(pid) if pid else 0
     return ProcessStatus(str(info["name"]), pid, str(info["statename"]), uptime, memory_of_tree(pid) if pid else 0)

@@ -15,7 +15,6 @@ import httpx
 
 from trackside.host.builds import BuildEngine
 from trackside.host.commands import find_program
-from trackside.host.ending import end
 from trackside.host.engine import (
     EngineChoice,
     choose_engine,
@@ -25,27 +24,25 @@ from trackside.host.engine import (
 )
 from trackside.host.errors import DiskFull, PartFailed, PortTaken, RightsMissing
 from trackside.host.files import make_directory, read_json, write_text
-from trackside.host.firewall import Firewall
 from trackside.host.installation import exclusively, save_settings
-from trackside.host.kernel import KernelSettings
 from trackside.host.launch import Launch
-from trackside.host.machine import Machine
+from trackside.host.machine import WATCHER, Machine
+from trackside.host.network import open_network
 from trackside.host.postgres import Postgres
 from trackside.host.process_table import (
-    Process,
     carries,
-    family,
     holder_of_port,
     listening_sockets,
-    processes_of,
 )
 from trackside.host.processes import Supervisor
 from trackside.host.supervisor_config import SupervisorPlan
+from trackside.host.versions import ensure_current
 
 LEAST_FREE_BYTES = 2 << 30
+LEAST_TO_GO_ON_BYTES = 64 << 20
+"""What was started once starts again on a low disk: what runs there must come back after a boot; new deployments wait."""
 API_SECONDS = 60
 PROGRAMS = ("dockerd", "containerd", "runc", "haproxy", "nft", "ip", "mkfs.ext4", "mount", "setpriv", "iptables")
-FORWARDING = "net.ipv4.ip_forward"
 
 
 @dataclass(frozen=True)
@@ -94,7 +91,8 @@ class _Start:
             find_program(program)
         layout = self.machine.layout
         for directory in (make_directory(layout.home, 0o711), make_directory(layout.data, 0o711)):
-            check_free(directory)
+            check_free(directory, LEAST_TO_GO_ON_BYTES if layout.postgres_data.exists() else LEAST_FREE_BYTES)
+        ensure_current(layout)
         check_port(self.machine.installation.api_port, "TRACKSIDE_API_PORT", layout.installation)
         check_port(self.machine.installation.edge_port, "TRACKSIDE_EDGE_PORT", layout.installation)
         remembered = (read_json(layout.settings_file) or {}).get("engine_url", "")
@@ -102,8 +100,7 @@ class _Start:
         save_settings(layout, {"engine_url": self.engine.url})
 
     async def open_network(self) -> None:
-        was_off = KernelSettings().need(FORWARDING, "1", self.machine.layout.installation)
-        await Firewall(self.machine.firewall_plan(close_uplinks=was_off)).apply()
+        await open_network(self.machine)
 
     async def supervise(self) -> None:
         """Prepare every part, so that the supervisor knows how to run each."""
@@ -117,28 +114,16 @@ class _Start:
         if self.engine.is_ours:
             self.launches["engine"] = prepare_engine(self.machine.engine_plan)
         self.launches["build-engine"] = await BuildEngine(self.machine.build_plan).prepare()
+        if self.machine.options.hang_seconds:
+            self.launches["watchdog"] = self.machine.watchdog_launch(self.launches)
         platform = {name: self.machine.platform_launch(name) for name in self.machine.options.processes}
-        for name, launch in (self.launches | platform).items():
-            write_text(self.machine.launch_file(name), launch.as_json(), 0o600)
-        await self._end_orphans()
+        watcher = {WATCHER: self.machine.watcher_launch}
+        for name, launch in (self.launches | platform | watcher).items():
+            write_text(self.machine.launch_file(name), self.machine.supervised(name, launch).as_json(), 0o600)
+        write_text(layout.watch_file, self.supervisor.watch.as_json(), 0o600)
         await self.supervisor.ensure(self.machine.process_environment())
-
-    async def _end_orphans(self) -> None:
-        """What a killed supervisor has left runs without anybody to restart it: ended, so that there is one of each.
-
-        Told by the installation it carries and its very command line; containers and their keepers match none and go on.
-        """
-        if await self.supervisor.is_running():
-            return
-        commands = {" ".join(launch.argv) for launch in self.launches.values()}
-        commands |= {" ".join(process.argv) for process in self.supervisor_plan.processes}
-        layout, spared = self.machine.layout, family(os.getpid())
-
-        def orphans() -> list[Process]:
-            found = processes_of(layout.installation, layout.data, None)
-            return [each for each in found if each.command in commands and each.pid not in spared]
-
-        await end(orphans, layout)
+        await self.supervisor.start(WATCHER)
+        shutil.rmtree(layout.before_upgrade, ignore_errors=True)  # a start has put the current version's processes back
 
     async def start_postgres(self) -> None:
         postgres = Postgres(self.machine.postgres_paths)
@@ -159,7 +144,7 @@ class _Start:
 
     async def start_platform(self) -> None:
         names = self.machine.options.processes
-        for name in names:
+        for name in (*self.launches.keys() & {"watchdog"}, *names):
             await self.supervisor.start(name)
         for name in names:
             await self.supervisor.wait_until_steady(name)
@@ -207,12 +192,11 @@ async def start(machine: Machine, announce: Announce, after_database: AfterDatab
     return Started(was_running, under_way.engine)
 
 
-def check_free(directory: Path) -> None:
-    """Errors: `DiskFull`."""
+def check_free(directory: Path, least: int) -> None:
+    """`least`: in bytes. Errors: `DiskFull`."""
     free = shutil.disk_usage(directory).free
-    if free < LEAST_FREE_BYTES:
-        wanted = LEAST_FREE_BYTES >> 30
-        raise DiskFull(f"The disk of {directory} has {free >> 20} MiB free; at least {wanted} GiB are needed.")
+    if free < least:
+        raise DiskFull(f"The disk of {directory} has {free >> 20} MiB free; at least {least >> 20} MiB are needed.")
 
 
 def check_port(port: int, variable: str, installation: str) -> None:

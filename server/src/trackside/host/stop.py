@@ -7,6 +7,7 @@ and serves them again.
 import asyncio
 import os
 import shutil
+import signal
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ from trackside.host.firewall import Firewall
 from trackside.host.installation import exclusively
 from trackside.host.kernel import KernelSettings
 from trackside.host.loop_disk import mounts_below
-from trackside.host.machine import Machine
+from trackside.host.machine import WATCHER, Machine
 from trackside.host.process_table import INSTALLATION, Process, family, processes_of
 from trackside.host.processes import Supervisor
 from trackside.host.start import Announce, Progress
@@ -58,7 +59,8 @@ class _Stop:
         """The edge first, so that no request reaches what is about to go; PostgreSQL last of all, elsewhere."""
         if not await self.supervisor.is_running():
             return
-        await self.supervisor.signal("haproxy", "USR1")
+        await asyncio.gather(self._stop_quietly(WATCHER), self._stop_quietly("watchdog"))
+        self.supervisor.signal("haproxy", signal.SIGUSR1)
         with suppress(TimeoutError):
             async with asyncio.timeout(HAPROXY_DRAIN_SECONDS):
                 while await self._is_up("haproxy"):
@@ -66,11 +68,20 @@ class _Stop:
         names = tuple(reversed(self.machine.options.processes))
         await asyncio.gather(*(self._stop_quietly(name) for name in names))
 
+    @property
+    def engine_url(self) -> str:
+        """Of the engine that runs apps; "" where none was chosen yet."""
+        return str((read_json(self.machine.layout.settings_file) or {}).get("engine_url", ""))
+
+    @property
+    def is_engine_ours(self) -> bool:
+        return self.engine_url in {"", f"unix://{self.machine.layout.engine_socket}"}
+
     async def remove_apps(self) -> None:
         """Containers and networks that carry our label. On an engine that is not ours nothing else is touched."""
-        url = str((read_json(self.machine.layout.settings_file) or {}).get("engine_url", ""))
+        url = self.engine_url
         if not url or await engine_info(url) is None:
-            if url and url != f"unix://{self.machine.layout.engine_socket}":
+            if not self.is_engine_ours:
                 self.report.remaining.append(
                     f"The engine at {url} does not answer: containers of ours may remain on it."
                 )
@@ -99,7 +110,8 @@ class _Stop:
         layout = self.machine.layout
         await end(lambda: [process for process in self._outside_containers() if late not in process.command], layout)
         groups = ControlGroups(system_hierarchies())
-        await asyncio.to_thread(groups.kill, layout.control_group)
+        for group in layout.control_groups:
+            await asyncio.to_thread(groups.kill, group)
         await end(self._processes, layout)
 
     async def clear_kernel(self) -> None:
@@ -113,22 +125,24 @@ class _Stop:
         await Firewall(self.machine.firewall_plan(close_uplinks=False)).remove()
         others_forward = await engine_info(f"unix://{USUAL_SOCKET}") is not None
         KernelSettings().release(layout.installation, keep=others_forward)
-        await asyncio.to_thread(ControlGroups(system_hierarchies()).remove, layout.control_group)
+        for group in layout.control_groups:
+            await asyncio.to_thread(ControlGroups(system_hierarchies()).remove, group)
         shutil.rmtree(layout.run, ignore_errors=True)
 
     async def verify(self) -> None:
         self.report.remaining += [f"process {process.pid}: {process.command}" for process in self._processes()]
         self.report.remaining += [f"mount {mount}" for mount in mounts_below(self.machine.layout.data)]
-        groups = ControlGroups(system_hierarchies()).existing(self.machine.layout.control_group)
-        self.report.remaining += [f"control group {group}" for group in groups]
+        groups = ControlGroups(system_hierarchies())
+        left = [path for group in self.machine.layout.control_groups for path in groups.existing(group)]
+        self.report.remaining += [f"control group {path}" for path in left]
 
     def _processes(self) -> list[Process]:
         layout = self.machine.layout
-        return self._not_this_one(processes_of(layout.installation, layout.data, layout.control_group))
+        return self._not_this_one(processes_of(layout.installation, layout.data, layout.control_groups))
 
     def _outside_containers(self) -> list[Process]:
         layout = self.machine.layout
-        return self._not_this_one(processes_of(layout.installation, layout.data, None))
+        return self._not_this_one(processes_of(layout.installation, layout.data, ()))
 
     def _not_this_one(self, found: list[Process]) -> list[Process]:
         spared = family(os.getpid())
@@ -148,14 +162,7 @@ async def stop(machine: Machine, announce: Announce) -> Stopped:
     _refuse_what_is_not_ours(machine)
     with exclusively(machine.layout.lock_file):
         under_way = _Stop(machine)
-        steps: Sequence[tuple[str, Callable[[], Awaitable[None]]]] = (
-            ("stopping the edge and the platform's processes", under_way.stop_platform),
-            ("removing the apps' containers and networks", under_way.remove_apps),
-            ("stopping the engines and PostgreSQL", under_way.stop_engines),
-            ("ending what is left", under_way.end_processes),
-            ("clearing mounts, bridges, rules and kernel settings", under_way.clear_kernel),
-            ("looking for anything left behind", under_way.verify),
-        )
+        steps = _steps(under_way)
         for number, (sentence, step) in enumerate(steps, start=1):
             announce(Progress(number, len(steps), sentence))
             began = asyncio.get_running_loop().time()
@@ -164,13 +171,29 @@ async def stop(machine: Machine, announce: Announce) -> Stopped:
     return under_way.report
 
 
+def _steps(under_way: _Stop) -> Sequence[tuple[str, Callable[[], Awaitable[None]]]]:
+    """Apps go while an engine of ours still runs. On another one they go when nobody is left who makes new ones: a deployer whose
+    supervisor is dead works until it is ended.
+    """
+    removal = [("removing the apps' containers and networks", under_way.remove_apps)]
+    return (
+        ("stopping the edge and the platform's processes", under_way.stop_platform),
+        *(removal if under_way.is_engine_ours else ()),
+        ("stopping the engines and PostgreSQL", under_way.stop_engines),
+        ("ending what is left", under_way.end_processes),
+        *(removal if not under_way.is_engine_ours else ()),
+        ("clearing mounts, bridges, rules and kernel settings", under_way.clear_kernel),
+        ("looking for anything left behind", under_way.verify),
+    )
+
+
 def _refuse_what_is_not_ours(machine: Machine) -> None:
     """A stop ends processes, unmounts and deletes by these marks: each must be one that nothing else on the machine carries.
 
     Errors: `StateDamaged`.
     """
     layout, prefix = machine.layout, machine.installation.interface_prefix
-    names = (layout.data.as_posix(), layout.run.as_posix(), layout.control_group, layout.firewall_table)
+    names = (layout.data.as_posix(), layout.run.as_posix(), *layout.control_groups, layout.firewall_table)
     is_own = INSTALLATION.fullmatch(layout.installation) and all(layout.installation in name for name in names)
     if not is_own or not layout.installation.startswith(prefix[1:]) or len(prefix) < LEAST_PREFIX:
         raise StateDamaged(f"The settings in {layout.settings_file} do not name an installation: nothing was stopped.")

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-LOG_BYTES = 10 << 20
-LOG_FILES = 3
+LOG_BYTES = 1 << 20
+LOG_FILES = 2
+FINGERPRINT = "TRACKSIDE_FINGERPRINT"
 RESTARTS_WITHOUT_END = 1_000_000
 """The supervisor waits a second longer after each failed start; it never gives up."""
 
@@ -30,12 +31,17 @@ class ManagedProcess:
 
 @dataclass(frozen=True)
 class SupervisorPlan:
-    """What the supervisor is given; `descriptors` is the limit of open files for it and all it starts."""
+    """What the supervisor is given; `descriptors` is the limit of open files for it and all it starts.
+
+    `locks` holds a file per process, and the supervisor's own, by their names; `logs` their logs, which they write themselves:
+    a pipe to the supervisor would break with it.
+    """
 
     socket: Path
     pid_file: Path
     directory: Path
     logs: Path
+    locks: Path
     descriptors: int
     processes: Sequence[ManagedProcess]
 
@@ -69,7 +75,7 @@ supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
 
 
 def _program(process: ManagedProcess, number: int, plan: SupervisorPlan) -> str:
-    environment = {**process.environment, "TRACKSIDE_FINGERPRINT": process.fingerprint}
+    environment = {**process.environment, FINGERPRINT: process.fingerprint}
     pairs = ",".join(f'{name}="{_escaped(value)}"' for name, value in sorted(environment.items()))
     return f"""
 [program:{process.name}]
@@ -84,9 +90,7 @@ stopsignal = {process.stop_signal}
 stopwaitsecs = {process.stop_seconds}
 killasgroup = true
 redirect_stderr = true
-stdout_logfile = {_escaped(plan.logs / f"{process.name}.log")}
-stdout_logfile_maxbytes = {LOG_BYTES}
-stdout_logfile_backups = {LOG_FILES}
+stdout_logfile = NONE
 """
 
 

@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, ClassVar, Literal
 from uuid import UUID
 
@@ -17,12 +17,15 @@ from sqlalchemy import BigInteger, Column, DateTime, Integer, MetaData, Table, T
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import UUID as Uuid
 
+from trackside.kit import failpoints
 from trackside.kit.db import Transaction, platform_metadata, tenant_metadata
 from trackside.kit.ids import new_id
 
 StreamName = Literal["platform", "workspace"]
 CHANNEL = "trackside_events"
 GENESIS = "0" * 64
+TICK = timedelta(microseconds=1)
+"""By which an event is later than the one before it, at least."""
 
 
 class Event:
@@ -62,6 +65,7 @@ class Registry:
     def know(self, *types: type[Any]) -> None:
         for kind in types:
             self.types[kind.__name__] = kind
+            failpoints.declare(f"{kind.__name__}.recorded", f"{kind.__name__}.committed")
 
     def project(self, table: Mapping[type[Any], Projection]) -> None:
         for kind, fold in table.items():
@@ -98,6 +102,7 @@ def _tables(metadata: MetaData) -> tuple[Table, Table]:
         Column("one", Integer, primary_key=True),
         Column("seq", BigInteger, nullable=False),
         Column("hash", Text, nullable=False),
+        Column("at", DateTime(timezone=True), nullable=False),
     )
     return events, head
 
@@ -107,9 +112,11 @@ workspace_events, workspace_head = _tables(tenant_metadata)
 
 
 def subject_of(event: object) -> UUID | None:
-    """What the event is about, for looking its history up: its deployment, else its first field, where that is an id."""
+    """What the event is about, for looking its history up: its deployment, else its service instance, else its first field,
+    where that is an id.
+    """
     fields = vars(event)
-    value = fields.get("deployment_id") or next(iter(fields.values()), None)
+    value = fields.get("deployment_id") or fields.get("service_instance_id") or next(iter(fields.values()), None)
     return value if isinstance(value, UUID) else None
 
 
@@ -127,14 +134,14 @@ async def lock(tx: Transaction, stream: StreamName = "workspace") -> int:
 
 async def _record_one(tx: Transaction, event: Event) -> None:
     table, head = _stream_tables(event.stream)
-    row = (await tx.connection.execute(select(head.c.seq, head.c.hash).with_for_update())).one()
+    row = (await tx.connection.execute(select(head.c.seq, head.c.hash, head.c.at).with_for_update())).one()
     seq, previous = row.seq + 1, row.hash
     values: dict[str, Any] = {
         "seq": seq,
         "id": new_id(),
         "type": type(event).__name__,
         "version": event.version,
-        "at": tx.clock.now(),
+        "at": max(tx.clock.now(), row.at + TICK),  # a clock that is put back must not turn the order of things round
         "actor": dict(tx.actor),
         "data": msgspec.to_builtins(event),
     }
@@ -142,13 +149,15 @@ async def _record_one(tx: Transaction, event: Event) -> None:
     await tx.connection.execute(
         insert(table).values(**values, subject=subject_of(event), previous_hash=previous, hash=digest)
     )
-    await tx.connection.execute(update(head).values(seq=seq, hash=digest))
+    await tx.connection.execute(update(head).values(seq=seq, hash=digest, at=values["at"]))
     workspace = tx.workspace_id if event.stream == "workspace" else None
     recorded = Recorded(seq, values["id"], values["type"], values["at"], values["actor"], event, workspace)
     await fold(tx, recorded)
     for reaction in registry.reactions.get(recorded.type, []):
         await reaction(tx, recorded)
     await tx.notify(CHANNEL, f"{workspace or 'platform'}:{recorded.type}:{subject_of(event) or ''}")
+    failpoints.reach(f"{recorded.type}.recorded")
+    tx.after_commit.append(lambda: failpoints.reach(f"{recorded.type}.committed"))
 
 
 async def fold(tx: Transaction, recorded: Recorded) -> None:
@@ -185,15 +194,13 @@ async def read(
     if subjects is not None:
         query = query.where(table.c.subject.in_(subjects))
     for row in (await tx.connection.execute(query)).mappings():
-        yield Recorded(
-            row["seq"],
-            row["id"],
-            row["type"],
-            row["at"],
-            row["actor"],
-            revive(row["type"], row["version"], row["data"]),
-            tx.workspace_id if stream == "workspace" else None,
-        )
+        yield recorded_of(row, tx.workspace_id if stream == "workspace" else None)
+
+
+def recorded_of(row: Mapping[Any, Any], workspace_id: UUID | None) -> Recorded:
+    """The event of a row of a stream, upcast to its newest shape."""
+    event = revive(row["type"], row["version"], row["data"])
+    return Recorded(row["seq"], row["id"], row["type"], row["at"], row["actor"], event, workspace_id)
 
 
 def revive(type_name: str, version: int, data: dict[str, Any]) -> Any:

@@ -5,6 +5,8 @@ from uuid import UUID
 
 from alembic import command, context
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from procrastinate.schema import SchemaManager
 from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.engine import make_url
@@ -14,6 +16,7 @@ from trackside.kit.jobs import SCHEMA as JOBS
 
 HERE = Path(__file__).parent
 LOCK = 0x74726163
+LOCK_SECONDS = 10
 
 
 def migrate_platform(owner_url: str, application: str) -> None:
@@ -63,11 +66,32 @@ class _locked:
 
 
 def _upgrade(connection: Connection, line: str, attributes: dict[str, str]) -> None:
+    """Nothing, where a newer version has widened the schema and the platform went back: what was added is in nobody's way."""
+    config = _config(line)
+    present = revision_of(connection, attributes["schema"])
+    if present is not None and present not in revisions(line):
+        return
+    # A change that waits for a lock holds up everybody behind it: rather fail, and be tried again.
+    connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"))
+    config.attributes.update(attributes, connection=connection)
+    command.upgrade(config, "head")
+
+
+def _config(line: str) -> Config:
     config = Config()
     config.set_main_option("script_location", str(HERE / line))
     config.set_main_option("path_separator", "os")
-    config.attributes.update(attributes, connection=connection)
-    command.upgrade(config, "head")
+    return config
+
+
+def revisions(line: str) -> list[str]:
+    """The revisions this version knows of a line (`platform` or `tenant`), the newest first."""
+    return [script.revision for script in ScriptDirectory.from_config(_config(line)).walk_revisions()]
+
+
+def revision_of(connection: Connection, schema: str) -> str | None:
+    """The revision a schema is at; None before its first."""
+    return MigrationContext.configure(connection, opts={"version_table_schema": schema}).get_current_revision()
 
 
 def migrate_here() -> None:
@@ -75,6 +99,25 @@ def migrate_here() -> None:
     attributes = context.config.attributes
     context.configure(connection=attributes["connection"], version_table_schema=attributes["schema"])
     context.run_migrations()
+
+
+WAKING = """
+CREATE FUNCTION tell_lock_is_free() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_notify('procrastinate_queue_v1#' || queue_name, json_build_object('type', 'job_inserted', 'job_id', id)::text)
+    FROM jobs.procrastinate_jobs WHERE lock = OLD.lock AND status = 'todo';
+    RETURN NULL;
+END $$;
+CREATE TRIGGER tell_of_a_job_given_back AFTER UPDATE OF status ON procrastinate_jobs
+    FOR EACH ROW WHEN (OLD.status = 'doing' AND NEW.status = 'todo')
+    EXECUTE FUNCTION procrastinate_notify_queue_job_inserted_v1();
+CREATE TRIGGER tell_lock_is_free_at_an_end AFTER UPDATE OF status ON procrastinate_jobs
+    FOR EACH ROW WHEN (OLD.status = 'doing' AND NEW.status <> 'todo' AND OLD.lock IS NOT NULL)
+    EXECUTE FUNCTION tell_lock_is_free();
+CREATE TRIGGER tell_lock_is_free_after_all AFTER DELETE ON procrastinate_jobs
+    FOR EACH ROW WHEN (OLD.lock IS NOT NULL) EXECUTE FUNCTION tell_lock_is_free();
+"""
+"""Workers are told of new jobs only; so that they need not ask all the time, also of one that may be begun now, again or at last."""
 
 
 def _jobs(connection: Connection, application: str) -> None:
@@ -85,6 +128,7 @@ def _jobs(connection: Connection, application: str) -> None:
         connection.execute(text(f"SET LOCAL search_path TO {JOBS}"))
         cursor = connection.connection.cursor()
         cursor.execute(SchemaManager.get_schema())
+        cursor.execute(WAKING)
         connection.execute(text("SET LOCAL search_path TO DEFAULT"))
     connection.execute(text(f"GRANT USAGE ON SCHEMA {JOBS} TO {application}"))
     connection.execute(text(f"GRANT ALL ON ALL TABLES IN SCHEMA {JOBS} TO {application}"))

@@ -26,7 +26,6 @@ def test_without_one_the_planner_writes_it() -> None:
     planned = plan(BuildSettings(), MemoryTree({"main.py": "", "Procfile": "worker: python main.py\n"}))
     assert planned.is_planned
     assert planned.port_expected is False
-    assert planned.start_command is None
     assert planned.processes == {"worker": "python main.py"}
     assert planned.hash is not None
 
@@ -52,3 +51,34 @@ def test_what_can_not_be_planned_is_explained_with_a_hint(settings: BuildSetting
         plan(settings, MemoryTree(files))
     assert caught.value.sentence
     assert caught.value.hint
+
+
+@pytest.mark.parametrize("builder", ["AUTO", "NIXPACKS"])
+def test_where_no_builder_is_asked_for_outright_a_dockerfile_goes_before_zero_config(builder: str) -> None:
+    assert not plan(BuildSettings(builder=builder), MemoryTree({"Dockerfile": DOCKERFILE, "main.py": ""})).is_planned
+    assert plan(BuildSettings(builder=builder), MemoryTree({"main.py": ""})).is_planned
+
+
+def test_the_services_start_command_starts_an_app_that_says_nothing_of_it() -> None:
+    tree = MemoryTree({"requirements.txt": "", "shop.py": ""})
+    with pytest.raises(PlanFailed, match="nothing tells how it starts"):
+        plan(BuildSettings(), tree)
+    assert 'CMD ["python", "shop.py"]' in plan(BuildSettings(start_command="python shop.py"), tree).dockerfile
+
+
+@pytest.mark.parametrize(
+    "head",
+    ["# syntax=docker/dockerfile:1", "#SYNTAX = docker/dockerfile:1", "# escape=`\n# syntax=docker/dockerfile:1"],
+)
+def test_that_a_dockerfiles_frontend_is_not_fetched_is_said(head: str) -> None:
+    planned = plan(BuildSettings(), MemoryTree({"Dockerfile": f"{head}\n{DOCKERFILE}"}))
+    assert [str(reason) for reason in planned.reasons][1:] == [
+        "syntax: the build engine's own, by the platform's rule to fetch no frontend image (Dockerfile); not docker/dockerfile:1"
+    ]
+
+
+@pytest.mark.parametrize(
+    "text", [DOCKERFILE, f"# A comment\n# syntax=docker/dockerfile:1\n{DOCKERFILE}", f"{DOCKERFILE}# syntax=x\n"]
+)
+def test_nothing_is_said_of_a_frontend_that_is_not_asked_for(text: str) -> None:
+    assert len(plan(BuildSettings(), MemoryTree({"Dockerfile": text})).reasons) == 1

@@ -9,6 +9,7 @@ import pytest
 
 from rooms.deployments.world import App, World
 from trackside.rooms.deployments import model as m
+from trackside.rooms.deployments.model import planning
 from trackside.rooms.networking.model import Page
 
 S = m.Status
@@ -78,7 +79,7 @@ def test_the_old_set_stays_untouched_until_the_edge_has_confirmed_the_swap() -> 
         assert world.deployments[old].status is S.SUCCESS
     world.confirmed = None
     world.step()
-    assert not [a for a in world.history if isinstance(a, m.TerminateReplica)]
+    assert not [a for a in world.history if isinstance(a, planning.TerminateReplica)]
 
 
 def test_open_requests_hold_the_old_set_up_to_the_connection_drain() -> None:
@@ -89,7 +90,7 @@ def test_open_requests_hold_the_old_set_up_to_the_connection_drain() -> None:
     while world.deployments[old].status is not S.REMOVING:
         world.step()
     began = world.now
-    while not any(isinstance(a, m.TerminateReplica) for a in world.history):
+    while not any(isinstance(a, planning.TerminateReplica) for a in world.history):
         world.step()
     assert timedelta(seconds=5) <= world.now - began < timedelta(seconds=6)
     world.settle()
@@ -103,7 +104,7 @@ def test_overlap_keeps_the_old_set_even_without_open_requests() -> None:
     while world.deployments[old].status is not S.REMOVING:
         world.step()
     began = world.now
-    while not any(isinstance(a, m.TerminateReplica) for a in world.history):
+    while not any(isinstance(a, planning.TerminateReplica) for a in world.history):
         world.step()
     assert world.now - began >= timedelta(seconds=3)
 
@@ -117,6 +118,20 @@ def test_an_app_that_ignores_the_stop_signal_is_killed_after_its_grace() -> None
     terminated = next(iter(world.terminated.values()))
     assert world.deployments[old].ended_at is not None
     assert world.deployments[old].ended_at >= terminated + timedelta(seconds=4)
+
+
+def test_what_was_found_well_serves_though_nobody_looked_in_time() -> None:
+    """The engine or the database was away, or the clock has jumped; the edge went on probing."""
+    world = World()
+    served(world)
+    new = world.add(S.DEPLOYING, healthcheck_timeout=20)
+    while new not in world.backends:
+        world.step()
+    world.pass_time()
+    world.now += timedelta(hours=1)
+    world.settle()
+    assert_alone(world, new)
+    assert world.deployments[new].status is S.SUCCESS
 
 
 @pytest.mark.parametrize(
@@ -148,7 +163,7 @@ def test_the_pre_deploy_command_runs_once_before_any_replica_starts() -> None:
     new = world.add(S.DEPLOYING, App(), pre_deploy_command="migrate")
     world.settle()
     assert_alone(world, new)
-    roles = [a.role for a in world.history if isinstance(a, m.AddReplicas)]
+    roles = [a.role for a in world.history if isinstance(a, planning.AddReplicas)]
     assert roles == [m.Role.PRE_DEPLOY, m.Role.REPLICA]
 
 
@@ -228,7 +243,39 @@ def test_a_replica_killed_from_outside_is_restarted() -> None:
     world.seen[victim] = replace(world.seen[victim], state=m.SeenState.EXITED, exit_code=137, listening=())
     world.settle()
     assert_alone(world, identity)
-    assert [a for a in world.history if isinstance(a, m.RestartReplica)]
+    assert [a for a in world.history if isinstance(a, planning.RestartReplica)]
+
+
+def restarts(world: World) -> int:
+    return sum(isinstance(action, planning.RestartReplica) for action in world.history)
+
+
+def run(world: World, seconds: float) -> None:
+    end = world.now + timedelta(seconds=seconds)
+    while world.now < end:
+        world.step()
+
+
+def test_a_replica_that_is_added_has_the_time_to_start_that_a_new_version_has() -> None:
+    """One that is told to end while it starts may not hear it, and is killed when it serves long since."""
+    world = World()
+    identity = served(world, healthcheck_timeout=20.0, start_period=10.0)
+    (first,) = world.seen
+    world.seen[first] = replace(world.seen[first], started_at=world.now - timedelta(hours=1))
+    world.apps[identity].healthy_after = 1000
+    world.deployments[identity] = replace(world.deployments[identity], wanted_replicas=2)
+    run(world, 29)
+    assert restarts(world) == 0
+    run(world, 3)
+    assert restarts(world) == 1
+
+
+def test_a_replica_that_was_well_and_is_no_longer_is_restarted_at_once() -> None:
+    world = World()
+    identity = served(world, healthcheck_timeout=300.0)
+    world.apps[identity].port = None
+    run(world, 2)
+    assert restarts(world) == 1
 
 
 def test_an_app_that_crashes_for_good_is_told_and_its_page_shown() -> None:
@@ -312,12 +359,12 @@ def test_from_every_state_the_new_version_comes_to_serve_alone(
                 world.routed, world.page = None, Page.CRASHED
         new = world.add(S.DEPLOYING)
         for step in steps:
-            world.do_begin_step(m.BeginStep(new, step))
-        world.do_add_replicas(m.AddReplicas(new, m.Role.REPLICA, (0,)))
+            world.do_begin_step(planning.BeginStep(new, step))
+        world.do_add_replicas(planning.AddReplicas(new, m.Role.REPLICA, (0,)))
         place(world, new, new_seen)
         if backend:
-            world.do_find_port(m.FindPort(new, 8080))
-            world.do_put_backend(m.PutBackend(new, ()))
+            world.do_find_port(planning.FindPort(new, 8080))
+            world.do_put_backend(planning.PutBackend(new, ()))
         world.confirmed = (world.routed or world.page) if confirmed else None
         world.settle(300)
         assert_alone(world, new)
@@ -328,6 +375,6 @@ def place(world: World, deployment_id: UUID, state: m.SeenState | None) -> None:
     for replica in [r for r in world.replicas.values() if r.deployment_id == deployment_id]:
         world.seen.pop(replica.id, None)
         if state is not None:
-            world.do_start_replica(m.StartReplica(deployment_id, replica.id))
+            world.do_start_replica(planning.StartReplica(deployment_id, replica.id))
             code = 1 if state in (m.SeenState.EXITED, m.SeenState.RESTARTING) else None
             world.seen[replica.id] = replace(world.seen[replica.id], state=state, exit_code=code)

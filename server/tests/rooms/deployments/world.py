@@ -8,8 +8,10 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from uuid import UUID
 
+from trackside.adapters.memory.runtime import listed
 from trackside.rooms.deployments import model as m
-from trackside.rooms.deployments.plan import plan
+from trackside.rooms.deployments.model import planning
+from trackside.rooms.deployments.plan import is_at_rest, plan
 from trackside.rooms.networking.model import Backend, BackendReport, Health, Page, Probe, ProbeKind, Protocol
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -41,12 +43,13 @@ class World:
     apps: dict[UUID, App] = field(default_factory=dict)
     open_requests: dict[UUID, int] = field(default_factory=dict)
     terminated: dict[UUID, datetime] = field(default_factory=dict)
+    well_at: dict[UUID, datetime] = field(default_factory=dict)
     routed: UUID | None = None
     page: Page | None = None
     confirmed: UUID | Page | None = None
     confirmed_at: datetime = START
     now: datetime = START
-    history: list[m.Action] = field(default_factory=list)
+    history: list[planning.Action] = field(default_factory=list)
     next_id: int = 1000
 
     # --- building a situation ---
@@ -63,6 +66,7 @@ class World:
             status=status,
             reason=None,
             hint=None,
+            code=None,
             trigger=m.Trigger.DEPLOY,
             source={},
             commit=None,
@@ -83,21 +87,21 @@ class World:
         )
         return identity
 
-    def snapshot(self) -> m.Snapshot:
+    def snapshot(self) -> planning.Snapshot:
         views = [self.view(d) for d in sorted(self.deployments.values(), key=lambda d: d.created_at, reverse=True)]
         shown = [v for v in views if v.deployment.status not in m.ENDED or v.replicas or v.backend]
         wanted = self.routed or self.page
         strays = tuple(sorted(self.seen.keys() - self.replicas.keys()))
         confirmed_at = self.confirmed_at if self.confirmed == wanted else None
-        return m.Snapshot(self.now, tuple(shown), self.routed, self.page, confirmed_at, strays)
+        return planning.Snapshot(self.now, tuple(shown), self.routed, self.page, confirmed_at, strays)
 
-    def view(self, deployment: m.Deployment) -> m.DeploymentView:
+    def view(self, deployment: m.Deployment) -> planning.DeploymentView:
         report, at = self.reports.get(deployment.id, (None, None))
         mine = [r for r in self.replicas.values() if r.deployment_id == deployment.id]
-        return m.DeploymentView(
+        return planning.DeploymentView(
             deployment,
             tuple(
-                m.ReplicaView(
+                planning.ReplicaView(
                     r,
                     self.seen.get(r.id),
                     report.health.get(r.id) if report else None,
@@ -112,11 +116,23 @@ class World:
 
     # --- running ---
 
-    def settle(self, seconds: float = 60) -> m.Plan:
+    def decide(self) -> planning.Plan:
+        """The plan; a look at a mere listing of the engine must never rest where this one does not."""
+        snapshot = self.snapshot()
+        decided = plan(snapshot)
+        views = [
+            replace(view, replicas=tuple(replace(r, seen=r.seen and listed(r.seen)) for r in view.replicas))
+            for view in snapshot.deployments
+        ]
+        from_listing = plan(replace(snapshot, deployments=tuple(views)))
+        assert is_at_rest(decided) or not is_at_rest(from_listing), (decided, from_listing)
+        return decided
+
+    def settle(self, seconds: float = 60) -> planning.Plan:
         """Plan and act until the plan rests; the resting plan. An AssertionError where it never does."""
         until = self.now + timedelta(seconds=seconds)
         while self.now < until:
-            decided = plan(self.snapshot())
+            decided = self.decide()
             for action in decided.actions:
                 self.apply(action)
             self.pass_time()
@@ -124,9 +140,9 @@ class World:
                 return decided
         raise AssertionError(f"never at rest; last actions: {self.history[-5:]}")
 
-    def step(self) -> m.Plan:
+    def step(self) -> planning.Plan:
         """One pass, and one tick of time."""
-        decided = plan(self.snapshot())
+        decided = self.decide()
         for action in decided.actions:
             self.apply(action)
         self.pass_time()
@@ -168,12 +184,16 @@ class World:
         return replace(seen, state=m.SeenState.EXITED, exit_code=app.exit_code, listening=())
 
     def _report(self, deployment_id: UUID, backend: Backend) -> None:
-        health = {
-            s.replica_id: Health(bool(self._listening(s.replica_id)), "probed", self.now) for s in backend.servers
-        }
+        health = {s.replica_id: self._probe(s.replica_id) for s in backend.servers}
         count = self.open_requests.get(deployment_id, 0)
         report = BackendReport(backend.slot, deployment_id, backend.revision, health, count)
         self.reports[deployment_id] = (report, self.now)
+
+    def _probe(self, replica_id: UUID) -> Health:
+        is_well = bool(self._listening(replica_id))
+        if is_well:
+            self.well_at[replica_id] = self.now
+        return Health(is_well, "probed", self.now, None if is_well else self.well_at.get(replica_id))
 
     def _listening(self, replica_id: UUID) -> tuple[int, ...]:
         seen = self.seen.get(replica_id)
@@ -181,15 +201,15 @@ class World:
 
     # --- actions ---
 
-    def apply(self, action: m.Action) -> None:
+    def apply(self, action: planning.Action) -> None:
         self.history.append(action)
         name = "".join(f"_{c.lower()}" if c.isupper() else c for c in type(action).__name__)
         getattr(self, f"do{name}")(action)
 
-    def do_remove_stray(self, action: m.RemoveStray) -> None:
+    def do_remove_stray(self, action: planning.RemoveStray) -> None:
         self.seen.pop(action.replica_id)
 
-    def do_add_replicas(self, action: m.AddReplicas) -> None:
+    def do_add_replicas(self, action: planning.AddReplicas) -> None:
         for ordinal in action.ordinals:
             identity = self._id()
             address = IPv4Address(int(IPv4Address("10.0.0.0")) + self.next_id)
@@ -198,20 +218,20 @@ class World:
                 "", None, None, 0, None, self.now,
             )  # fmt: skip
 
-    def do_start_replica(self, action: m.StartReplica) -> None:
+    def do_start_replica(self, action: planning.StartReplica) -> None:
         replica = self.replicas[action.replica_id]
         self.seen[replica.id] = m.SeenReplica(
             replica.id, replica.deployment_id, INSTANCE, INSTANCE, replica.role, m.SeenState.RUNNING,
             replica.address, None, False, 0, self.now,
         )  # fmt: skip
 
-    def do_restart_replica(self, action: m.RestartReplica) -> None:
+    def do_restart_replica(self, action: planning.RestartReplica) -> None:
         replica = self.replicas[action.replica_id]
         self.replicas[replica.id] = replace(replica, restarts=replica.restarts + 1, restarted_at=self.now)
         seen = self.seen[replica.id]
         self.seen[replica.id] = replace(seen, state=m.SeenState.RUNNING, started_at=self.now, listening=())
 
-    def do_leave_replica(self, action: m.LeaveReplica) -> None:
+    def do_leave_replica(self, action: planning.LeaveReplica) -> None:
         replica = self.replicas[action.replica_id]
         self.replicas[replica.id] = replace(replica, leaving_at=self.now)
         backend = self.backends.get(action.deployment_id)
@@ -219,23 +239,23 @@ class World:
             servers = tuple(replace(s, is_leaving=s.is_leaving or s.replica_id == replica.id) for s in backend.servers)
             self.backends[action.deployment_id] = replace(backend, servers=servers, revision=self._number())
 
-    def do_terminate_replica(self, action: m.TerminateReplica) -> None:
+    def do_terminate_replica(self, action: planning.TerminateReplica) -> None:
         self.terminated.setdefault(action.replica_id, self.now)
         replica = self.replicas[action.replica_id]
         self.replicas[replica.id] = replace(replica, terminating_at=self.now)
 
-    def do_remove_replica(self, action: m.RemoveReplica) -> None:
+    def do_remove_replica(self, action: planning.RemoveReplica) -> None:
         self.seen.pop(action.replica_id, None)
         self.replicas.pop(action.replica_id)
 
-    def do_note_replica(self, action: m.NoteReplica) -> None:
+    def do_note_replica(self, action: planning.NoteReplica) -> None:
         replica = self.replicas[action.replica_id]
         self.replicas[replica.id] = replace(replica, status=action.status, detail=action.detail)
 
-    def do_begin_step(self, action: m.BeginStep) -> None:
+    def do_begin_step(self, action: planning.BeginStep) -> None:
         self._set_step(action.deployment_id, m.Step(action.step, self.now))
 
-    def do_end_step(self, action: m.EndStep) -> None:
+    def do_end_step(self, action: planning.EndStep) -> None:
         begun = self.deployments[action.deployment_id].step(action.step)
         started = begun.started_at if begun else self.now
         self._set_step(action.deployment_id, m.Step(action.step, started, self.now, action.error, action.is_skipped))
@@ -245,10 +265,10 @@ class World:
         others = tuple(s for s in deployment.steps if s.name != step.name)
         self.deployments[deployment_id] = replace(deployment, steps=(*others, step))
 
-    def do_find_port(self, action: m.FindPort) -> None:
+    def do_find_port(self, action: planning.FindPort) -> None:
         self._change(action.deployment_id, port=action.port)
 
-    def do_put_backend(self, action: m.PutBackend) -> None:
+    def do_put_backend(self, action: planning.PutBackend) -> None:
         before = self.backends.get(action.deployment_id)
         slot = before.slot if before else self._number()
         probe = Probe(ProbeKind.TCP)
@@ -256,33 +276,33 @@ class World:
             slot, INSTANCE, action.deployment_id, action.servers, probe, Protocol.HTTP1, self._number()
         )
 
-    def do_remove_backend(self, action: m.RemoveBackend) -> None:
+    def do_remove_backend(self, action: planning.RemoveBackend) -> None:
         self.backends.pop(action.deployment_id)
         self.reports.pop(action.deployment_id, None)
 
-    def do_swap(self, action: m.Swap) -> None:
+    def do_swap(self, action: planning.Swap) -> None:
         assert action.deployment_id in self.backends
         self.routed, self.page, self.confirmed = action.deployment_id, None, None
 
-    def do_show_page(self, action: m.ShowPage) -> None:
+    def do_show_page(self, action: planning.ShowPage) -> None:
         self.routed, self.page, self.confirmed = None, action.page, None
 
-    def do_begin_removal(self, action: m.BeginRemoval) -> None:
+    def do_begin_removal(self, action: planning.BeginRemoval) -> None:
         self._move(action.deployment_id, m.Status.REMOVING, removing_at=self.now)
 
-    def do_end_removal(self, action: m.EndRemoval) -> None:
+    def do_end_removal(self, action: planning.EndRemoval) -> None:
         self._move(action.deployment_id, m.Status.REMOVED, ended_at=self.now)
 
-    def do_succeed(self, action: m.Succeed) -> None:
+    def do_succeed(self, action: planning.Succeed) -> None:
         self._move(action.deployment_id, m.Status.SUCCESS)
 
-    def do_recover(self, action: m.Recover) -> None:
+    def do_recover(self, action: planning.Recover) -> None:
         self._move(action.deployment_id, m.Status.SUCCESS)
 
-    def do_fail(self, action: m.Fail) -> None:
+    def do_fail(self, action: planning.Fail) -> None:
         self._move(action.deployment_id, m.Status.FAILED, reason=action.reason, hint=action.hint, ended_at=self.now)
 
-    def do_crash(self, action: m.Crash) -> None:
+    def do_crash(self, action: planning.Crash) -> None:
         self._move(action.deployment_id, m.Status.CRASHED, reason=action.reason)
 
     def _move(self, deployment_id: UUID, status: m.Status, **values: object) -> None:

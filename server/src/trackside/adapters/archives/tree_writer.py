@@ -13,7 +13,7 @@ _EXECUTABLE = 0o111
 
 
 class TreeWriter:
-    """Writes files, directories and links under `root`; a later entry replaces an earlier one of its name."""
+    """Writes files, directories and links under `root`, each once: of two entries of one name nobody could say which is meant."""
 
     def __init__(self, root: Path, meter: Meter) -> None:
         self._root = root
@@ -35,7 +35,7 @@ class TreeWriter:
 
     def symbolic_link(self, path: PurePosixPath, target: str) -> None:
         """The link as it is; whether it leads out is judged by `check_links` when everything is there."""
-        if not target or "\0" in target or target.startswith("/"):
+        if not target or target.startswith("/"):
             raise ArchiveRefused(f"The archive has a link that leads out of it: `{shown(str(path))}`.")
         place = self._place(path)
         os.symlink(target, place)
@@ -73,8 +73,8 @@ class TreeWriter:
             raise ArchiveRefused("The archive has an entry without a name.")
         place = self._parent(path) / path.name
         if place.is_symlink() or place.is_file():
-            place.unlink()
-        elif place.is_dir():
+            raise ArchiveRefused(f"The archive has `{shown(str(path))}` twice.")
+        if place.is_dir():
             raise ArchiveRefused(f"The archive has `{shown(str(path))}` both as a directory and as something else.")
         return place
 

@@ -5,14 +5,15 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
 import zstandard
 
-from trackside.adapters.archives.limits import ArchiveLimits, Meter, safe_path, shown
+from trackside.adapters.archives.limits import ArchiveLimits, Meter, check_text, safe_path, shown
+from trackside.adapters.archives.streams import IndexedFile, TarStream
 from trackside.adapters.archives.tree_writer import TreeWriter
 from trackside.rooms.builds.errors import ArchiveRefused
 
@@ -33,8 +34,8 @@ def unpack_archive(archive: Path, into: Path, limits: ArchiveLimits) -> None:
             if start in _ZIP:
                 _unpack_zip(file, writer, meter, limits)
             else:
-                with _tar_stream(file, start) as stream:
-                    _unpack_tar(stream, writer, meter, limits)
+                with _plain(file, start) as plain:
+                    _unpack_tar(TarStream(plain, limits), writer, meter, limits)
         except (
             tarfile.TarError,
             zipfile.BadZipFile,
@@ -42,46 +43,66 @@ def unpack_archive(archive: Path, into: Path, limits: ArchiveLimits) -> None:
             zlib.error,
             gzip.BadGzipFile,
             EOFError,
-            UnicodeError,
+            ValueError,
         ) as error:
-            raise ArchiveRefused(f"The archive can't be read: {error}.") from error
+            raise ArchiveRefused(f"The archive can't be read: {shown(str(error))}.") from error
         except (NotImplementedError, RuntimeError) as error:
-            raise ArchiveRefused(f"The archive is packed in a way that is not supported: {error}.") from error
+            raise ArchiveRefused(
+                f"The archive is packed in a way that is not supported: {shown(str(error))}."
+            ) from error
     writer.check_links()
 
 
 @contextmanager
-def _tar_stream(file: IO[bytes], start: bytes) -> Generator[tarfile.TarFile]:
+def _plain(file: IO[bytes], start: bytes) -> Generator[IO[bytes]]:
+    """The tar inside of what it may be packed in."""
     if start == _ZSTD:
-        reader = zstandard.ZstdDecompressor(max_window_size=_LARGEST_WINDOW).stream_reader(
-            file, read_across_frames=True
-        )
-        with reader, tarfile.open(fileobj=cast("IO[bytes]", reader), mode="r|") as stream:
-            yield stream
+        decompressor = zstandard.ZstdDecompressor(max_window_size=_LARGEST_WINDOW)
+        with decompressor.stream_reader(file, read_across_frames=True) as reader:
+            yield cast("IO[bytes]", reader)
+    elif start[:2] == _GZIP:
+        with gzip.GzipFile(fileobj=file) as reader:
+            yield cast("IO[bytes]", reader)
     else:
-        plain = cast("IO[bytes]", gzip.GzipFile(fileobj=file)) if start[:2] == _GZIP else file
-        with tarfile.open(fileobj=plain, mode="r|") as stream:
-            yield stream
+        yield file
 
 
-def _unpack_tar(stream: tarfile.TarFile, writer: TreeWriter, meter: Meter, limits: ArchiveLimits) -> None:
-    for entry in stream:
-        meter.count_entry(entry.name)
-        path = safe_path(entry.name, limits)
-        if entry.isdir():
-            writer.directory(path)
-        elif entry.issym():
-            writer.symbolic_link(path, entry.linkname)
-        elif entry.islnk():
-            writer.hard_link(path, _hard_link_target(entry, limits))
-        elif entry.isreg():
-            _check_announced(meter, path, entry.size, limits)
-            content = stream.extractfile(entry)
-            assert content is not None
-            writer.file(path, content, entry.mode)
-        else:
-            raise ArchiveRefused(f"The archive has a device or another special file: `{shown(entry.name)}`.")
-        cast("Any", stream).members = []  # a stream remembers every entry otherwise
+def _unpack_tar(stream: TarStream, writer: TreeWriter, meter: Meter, limits: ArchiveLimits) -> None:
+    with tarfile.TarFile(fileobj=cast("IO[bytes]", stream)) as archive:
+        for entry in _entries(archive, stream):
+            meter.count_entry(entry.name)
+            path = safe_path(entry.name, limits)
+            if entry.isdir():
+                writer.directory(path)
+            elif entry.issym():
+                writer.symbolic_link(path, _link_target(entry.name, entry.linkname, limits))
+            elif entry.islnk():
+                writer.hard_link(path, _hard_link_target(entry, limits))
+            elif entry.isreg() and not entry.issparse() and entry.size >= 0:
+                _check_announced(meter, path, entry.size, limits)
+                content = archive.extractfile(entry)
+                assert content is not None
+                writer.file(path, content, entry.mode)
+            else:
+                raise ArchiveRefused(f"The archive has a device or another special file: `{shown(entry.name)}`.")
+
+
+def _entries(archive: tarfile.TarFile, stream: TarStream) -> Iterator[tarfile.TarInfo]:
+    """The entries, none of which is remembered; what is said of each is read within the stream's limit."""
+    while (entry := archive.next()) is not None:
+        stream.begin_content()
+        yield entry
+        stream.begin_index()
+        cast("Any", archive).members = []
+        archive.pax_headers = {}
+
+
+def _link_target(name: str, target: str, limits: ArchiveLimits) -> str:
+    try:
+        check_text(target, limits)
+    except ArchiveRefused as error:
+        raise ArchiveRefused(f"The archive has a link that leads to what can't be a path: `{shown(name)}`.") from error
+    return target
 
 
 def _hard_link_target(entry: tarfile.TarInfo, limits: ArchiveLimits) -> PurePosixPath:
@@ -98,7 +119,7 @@ def _check_announced(meter: Meter, path: PurePosixPath, size: int, limits: Archi
 
 
 def _unpack_zip(file: IO[bytes], writer: TreeWriter, meter: Meter, limits: ArchiveLimits) -> None:
-    with zipfile.ZipFile(file) as archive:
+    with zipfile.ZipFile(cast("IO[bytes]", IndexedFile(file, limits))) as archive:
         for entry in archive.infolist():
             meter.count_entry(entry.filename)
             path = safe_path(entry.filename, limits)
@@ -106,13 +127,14 @@ def _unpack_zip(file: IO[bytes], writer: TreeWriter, meter: Meter, limits: Archi
             if entry.flag_bits & 1:
                 raise ArchiveRefused(f"The archive has an encrypted entry: `{shown(entry.filename)}`.")
             _check_announced(meter, path, entry.file_size, limits)
-            if entry.is_dir():
+            if entry.filename.endswith("/"):  # `is_dir` breaks on a name without a character
                 writer.directory(path)
             elif stat.S_IFMT(mode) in (0, stat.S_IFREG):
                 with archive.open(entry) as content:
                     writer.file(path, content, mode)
             elif stat.S_ISLNK(mode):
                 with archive.open(entry) as content:
-                    writer.symbolic_link(path, content.read(limits.path_bytes).decode())
+                    target = content.read(limits.path_bytes + 1).decode(errors="surrogateescape")
+                writer.symbolic_link(path, _link_target(entry.filename, target, limits))
             else:
                 raise ArchiveRefused(f"The archive has a device or another special file: `{shown(entry.filename)}`.")

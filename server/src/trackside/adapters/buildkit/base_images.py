@@ -21,8 +21,9 @@ from trackside.adapters.buildkit.debian import (
 from trackside.adapters.buildkit.image_archive import write_image_archive
 from trackside.adapters.buildkit.options import BaseImages, BuildKitOptions
 from trackside.adapters.docker.connection import LazyEngine
-from trackside.adapters.docker.images import pull_image, split_reference
-from trackside.rooms.builds.errors import BuildFailed, ImageUnavailable
+from trackside.adapters.docker.images import mirror_first, pull_image, refuse_registry
+from trackside.adapters.docker.references import split_reference
+from trackside.rooms.builds.errors import BuildFailed, ImageUnavailable, RegistryRefused
 from trackside.rooms.builds.ports import BuildLog
 
 UNREACHED_SECONDS = 300.0
@@ -42,12 +43,13 @@ class BaseImageStore:
         """Have `image` on the build engine under that very name. Raises `BuildFailed` with the reason and what helps."""
         if await self._is_there(image):
             return
-        async with self._lock, _file_lock(self._cache / "lock"):
+        async with self._lock, _file_lock(self.directory / "lock"):
             if not await self._is_there(image):
                 await self._fetch(image, log)
 
     @property
-    def _cache(self) -> Path:
+    def directory(self) -> Path:
+        """Where archives of base images are kept, and made."""
         return self._options.directory / "base-images"
 
     async def _is_there(self, image: str) -> bool:
@@ -68,7 +70,8 @@ class BaseImageStore:
             await self._pull(image, log)
         except ImageUnavailable as error:
             if mode is BaseImages.REGISTRY or suite is None:
-                raise BuildFailed(_not_pulled(image, error.sentence), hint=_HINT) from error
+                hint = error.hint if isinstance(error, RegistryRefused) else _HINT
+                raise BuildFailed(_not_pulled(image, error.sentence), hint=hint) from error
             await log(f"{error.sentence} Debian images are made from packages instead.")
             self._unreached_until = asyncio.get_running_loop().time() + UNREACHED_SECONDS
             await self._bootstrap_or_explain(image, suite, error.sentence, log)
@@ -77,23 +80,30 @@ class BaseImageStore:
         return asyncio.get_running_loop().time() < self._unreached_until
 
     async def _pull(self, image: str, log: BuildLog) -> None:
-        source = mirrored(image, self._options.registry_mirror)
-        await log(f"Pulling the base image {image}" + (f" from {source}" if source != image else ""))
+        mirror = (
+            "" if "@" in image else self._options.registry_mirror
+        )  # what a mirror gave can't be named with a digest
+        source = await mirror_first(image, mirror, log, lambda by: self._pull_by(by, log))
+        if source != image:
+            repository, tag = split_reference(image)
+            await self._engine.client.images.tag(source, repository, tag=tag)
+
+    async def _pull_by(self, source: str, log: BuildLog) -> str:
+        refuse_registry(source, self._options.registries)
+        await log(f"Pulling the base image {source}")
         try:
             async with asyncio.timeout(self._options.pull_seconds):
                 await pull_image(self._engine.client, source, log)
         except TimeoutError as error:
             raise ImageUnavailable(f"Pulling `{source}` took longer than {self._options.pull_seconds:g} s.") from error
-        if source != image:
-            repository, tag = split_reference(image)
-            await self._engine.client.images.tag(source, repository, tag=tag)
+        return source
 
     async def _bootstrap_or_explain(self, image: str, suite: str | None, reason: str, log: BuildLog) -> None:
         if suite is None:
             raise BuildFailed(
                 _not_pulled(image, f"{reason}, and only Debian images can be made from packages."), hint=_HINT
             )
-        archive = self._cache / f"debian-{suite}-{os.uname().machine}.tar"
+        archive = self.directory / f"debian-{suite}-{os.uname().machine}.tar"
         if not archive.exists():
             await self._bootstrap(suite, archive, log)
         await self._load(archive, log)
@@ -107,7 +117,7 @@ class BaseImageStore:
         network = self._options.network
         command = bootstrap_command(Bootstrap(suite, layer, sources), network.apt_mirror, network.ca_bundle)
         environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "SOURCE_DATE_EPOCH": str(EPOCH), "LC_ALL": "C.UTF-8"}
-        environment["TMPDIR"] = str(self._cache)
+        environment["TMPDIR"] = str(self.directory)
         try:
             code = await process.run(command, environment, log)
             if code != 0:
@@ -124,7 +134,7 @@ class BaseImageStore:
 
     async def _load(self, archive: Path, log: BuildLog) -> None:
         program = [self._options.docker_program, "-H", self._options.build_engine_url, "load", "-q", "-i", str(archive)]
-        code = await process.run(program, {"PATH": "/usr/bin:/bin", "HOME": str(self._cache)}, log)
+        code = await process.run(program, {"PATH": "/usr/bin:/bin", "HOME": str(self.directory)}, log)
         if code != 0:
             archive.unlink(missing_ok=True)
             raise BuildFailed(
@@ -140,15 +150,6 @@ _HINT = (
 
 def _not_pulled(image: str, why: str) -> str:
     return f"The base image `{image}` can't be had: {why}"
-
-
-def mirrored(image: str, mirror: str) -> str:
-    """The name under which a mirror has an image. Images that name their own registry are not mirrored."""
-    first, slash, _ = image.partition("/")
-    names_registry = bool(slash) and ("." in first or ":" in first or first == "localhost")
-    if not mirror or names_registry:
-        return image
-    return f"{mirror.rstrip('/')}/{image if slash else f'library/{image}'}"
 
 
 @asynccontextmanager

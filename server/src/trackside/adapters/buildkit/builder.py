@@ -6,13 +6,17 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
 
+import aiohttp
+from aiodocker import DockerError
+
 from trackside.adapters.buildkit import process
 from trackside.adapters.buildkit.base_images import BaseImageStore
+from trackside.adapters.buildkit.collecting import BuildGarbage, prune_images
 from trackside.adapters.buildkit.command import BuildFiles, PreparedBuild, build_command, build_environment, prepare
 from trackside.adapters.buildkit.limits import read_memory_pressure, which_limit
 from trackside.adapters.buildkit.options import BuildKitOptions
@@ -20,7 +24,8 @@ from trackside.adapters.buildkit.progress import Progress
 from trackside.adapters.buildkit.redaction import Redactor
 from trackside.adapters.buildkit.transfer import ImageTransfer
 from trackside.adapters.docker.connection import LazyEngine
-from trackside.rooms.builds.errors import BuildCancelled, BuildFailed
+from trackside.kit.garbage import Freed
+from trackside.rooms.builds.errors import BuildCancelled, BuildFailed, ImageUnavailable
 from trackside.rooms.builds.model import BuildOrder, Image, Limit
 from trackside.rooms.builds.ports import BuildLog
 from trackside_planner import DirectoryTree
@@ -69,6 +74,19 @@ class BuildKitBuilder:
         if running := self._running.get(build_id):
             running.cancelled.set()
             await running.ended.wait()
+
+    async def collect(self, *, is_idle: bool, is_trial: bool = False) -> list[Freed]:
+        garbage = BuildGarbage(self._build_engine, self._options.cache, self._bases.directory)
+        try:
+            return await garbage.collect(is_idle=is_idle, is_trial=is_trial)
+        except (DockerError, aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise ImageUnavailable(f"The build engine can't be asked what it keeps: {error}.") from error
+
+    async def make_room(self, *, is_idle: bool) -> None:
+        await self._transfer.free_space(with_images=is_idle)
+        if is_idle:  # else a base image may go that a build was about to begin with
+            with suppress(DockerError, aiohttp.ClientError, TimeoutError, OSError):
+                await prune_images(self._build_engine.client, is_all=True)
 
     async def publish(self, image_id: str, labels: Mapping[str, str], log: BuildLog) -> Image:
         return await self._transfer.publish(image_id, labels, log)
@@ -125,7 +143,8 @@ class BuildKitBuilder:
         if limit is None:
             return BuildFailed(sentence)
         if limit is Limit.DISK:
-            await self._transfer.free_space()
+            # Of several slots another may have built an image that it has not moved yet.
+            await self._transfer.free_space(with_images=self._options.slots == 1)
         return BuildFailed(
             f"The build was stopped by its {limit} limit of {size[limit] / (1 << 30):.3g} GiB. {sentence}",
             limit=limit,
@@ -137,9 +156,9 @@ class BuildKitBuilder:
         """The build's private directory, gone when the block is left."""
         parent = self._options.directory / "running"
         parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        directory = Path(
-            tempfile.mkdtemp(dir=parent)
-        )  # not in a thread: a cancellation in between would leave it behind
+        _forget_dead_builders(parent)
+        # Not in a thread: a cancellation in between would leave it behind.
+        directory = Path(tempfile.mkdtemp(dir=parent, prefix=f"{os.getpid()}-"))
         try:
             files = BuildFiles(directory)
             files.dockerfile.write_text(prepared.dockerfile)
@@ -161,6 +180,14 @@ class BuildKitBuilder:
             _write_private(partial, secrets.token_hex(32))
             partial.replace(path)
         return path.read_bytes()
+
+
+def _forget_dead_builders(parent: Path) -> None:
+    """Remove what builders that were killed have left: there are secrets in it."""
+    for directory in parent.iterdir():
+        pid = directory.name.partition("-")[0]
+        if not (pid.isdigit() and Path(f"/proc/{pid}").exists()):
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 def _write_private(path: Path, content: str) -> None:

@@ -1,8 +1,11 @@
 """What the builder is told when it is made: plain values, read from the settings by bootstrap."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
+
+from trackside.kit.garbage import Allowance
 
 
 class BaseImages(StrEnum):
@@ -28,6 +31,9 @@ class CompanyNetwork:
         return self == CompanyNetwork()
 
 
+ALLOWED_CACHE = Allowance(timedelta(days=14), 10 << 30)
+
+
 @dataclass(frozen=True)
 class BuildKitOptions:
     """`directory` is private to builds (secrets of running builds, cached base images). Sizes in bytes, times in seconds.
@@ -46,5 +52,7 @@ class BuildKitOptions:
     slots: int = 1
     base_images: BaseImages = BaseImages.AUTO
     registry_mirror: str = ""
+    registries: frozenset[str] = frozenset()
     pull_seconds: float = 300
     network: CompanyNetwork = CompanyNetwork()
+    cache: Allowance = ALLOWED_CACHE

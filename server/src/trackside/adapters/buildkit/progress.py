@@ -16,6 +16,7 @@ _WRITTEN = re.compile(
 _TELLING = re.compile(r"^(error|fatal|E:|npm (ERR!|error)|\u00d7)|\w(Error|Exception): ", re.IGNORECASE)
 """A line that says what went wrong; programs like to print hints or their version after it."""
 _TAIL = 30
+_STEP_LENGTH = 120
 
 
 @dataclass
@@ -85,10 +86,17 @@ class Progress:
         said = [line.strip() for line in self.tail if line.strip()]
         last = next((line for line in said if _TELLING.search(line)), said[-1] if said else "")
         if name and self.exit_code is not None:
-            return f"The build step `{name}` ended with exit code {self.exit_code}" + (f": {last}" if last else ".")
+            return f"The build step `{shortened(name)}` ended with exit code {self.exit_code}" + (
+                f": {last}" if last else "."
+            )
         why = readable(self.last or self.error) or "the build program ended without saying why"
         why = why.removeprefix("failed to solve with frontend dockerfile.v0: ").removeprefix("failed to solve: ")
         return f"The build failed: {why.removeprefix('ERROR: ').rstrip('.')}."
+
+
+def shortened(step: str) -> str:
+    """A step's beginning, for a sentence: some are whole programs. The log has all of it."""
+    return step if len(step) <= _STEP_LENGTH else f"{step[:_STEP_LENGTH].rstrip()} …"
 
 
 def readable(text: str) -> str:

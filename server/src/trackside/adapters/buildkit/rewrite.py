@@ -59,7 +59,7 @@ class _Stage:
 
 
 def rewrite_dockerfile(dockerfile: str, rewriting: Rewriting) -> str:
-    """The Dockerfile to build. Instructions other than RUN, and a `# syntax=` line, stay as they are."""
+    """The Dockerfile to build. Only RUN is changed, and a `# syntax=` line left out."""
     stage = _Stage()
     return "".join(_rewritten(instruction, stage, rewriting) for instruction in read_instructions(dockerfile))
 

@@ -1,5 +1,6 @@
 """Moving a built image from the build engine to the engine that runs apps, and making room on the build engine."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -8,13 +9,15 @@ from typing import Any, cast
 import aiohttp
 from aiodocker import DockerError
 
-from trackside.adapters.docker.connection import LazyEngine
-from trackside.adapters.docker.images import read_image
-from trackside.rooms.builds.errors import BuildFailed, ImageUnavailable
+from trackside.adapters.docker.connection import CONNECT_SECONDS, STALL_SECONDS, LazyEngine
+from trackside.adapters.docker.images import is_gone, read_image
+from trackside.rooms.builds.errors import BuildFailed, ImageGone, ImageUnavailable
 from trackside.rooms.builds.model import Image
 from trackside.rooms.builds.ports import BuildLog
 
 _CHUNK = 1 << 20
+_MOVING = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=STALL_SECONDS)
+UNPACKING_SECONDS = 300.0
 
 
 class ImageTransfer:
@@ -33,12 +36,10 @@ class ImageTransfer:
                 facts = await _inspect(self._target, image_id)
         except (DockerError, aiohttp.ClientError, TimeoutError, OSError) as error:
             raise ImageUnavailable(
-                f"The built image could not be moved to the engine that runs apps: {error}."
+                f"The built image could not be moved to the engine that runs apps: {str(error) or 'it did not answer in time'}."
             ) from error
         if facts is None:
-            raise ImageUnavailable(
-                "The built image could not be moved: the engine that runs apps has it under another id."
-            )
+            raise ImageGone("The built image was moved, and the engine that runs apps does not have it (by this id).")
         return read_image(facts)
 
     async def _move(self, image_id: str, labels: Mapping[str, str], log: BuildLog) -> None:
@@ -52,28 +53,58 @@ class ImageTransfer:
         if any(carried.get(name) != value for name, value in labels.items()):
             raise BuildFailed(f"The image {image_id[:19]} was not made by this build.")
         await log(f"Publishing the image ({int(facts.get('Size') or 0) / 1e6:.0f} MB)")
+        is_sent = asyncio.Event()
+        loading = asyncio.ensure_future(self._load(image_id, is_sent))
+        try:
+            await asyncio.shield(loading)
+        except asyncio.CancelledError:
+            await self._take_back(loading, is_sent, labels)
+            raise
+        finally:
+            loading.cancel()
+
+    async def _load(self, image_id: str, is_sent: asyncio.Event) -> None:
         loading = cast(
             "AsyncIterator[dict[str, Any]]",
-            self._target.client.images.import_image(self._archive(image_id), stream=True),
+            self._target.client.images.import_image(self._archive(image_id, is_sent), stream=True, timeout=_MOVING),
         )
         async for step in loading:
             if "error" in step:
                 raise ImageUnavailable(f"The engine that runs apps refused the built image: {step['error']}.")
 
-    async def _archive(self, image_id: str) -> AsyncIterator[bytes]:
-        exporting = self._source.client.images.export_image(image_id)
+    async def _archive(self, image_id: str, is_sent: asyncio.Event) -> AsyncIterator[bytes]:
+        exporting = self._source.client.images.export_image(image_id, timeout=_MOVING)
         async with cast("AbstractAsyncContextManager[aiohttp.StreamReader]", exporting) as archive:
             while chunk := await archive.read(_CHUNK):
                 yield chunk
+        is_sent.set()
 
-    async def free_space(self) -> None:
-        """After a full disk: drop the build cache and every image without a name, so that the next build has room."""
-        filters = json.dumps({"dangling": ["true"]})
+    async def _take_back(
+        self, loading: asyncio.Future[None], is_sent: asyncio.Event, labels: Mapping[str, str]
+    ) -> None:
+        """Leave nothing on the target. What it has in part it drops; what it has as a whole it unpacks, whoever goes away.
+
+        Then the image has no name. Others of ours that have none yet go too; their publishing notices that, and begins anew.
+        """
+        if not is_sent.is_set():
+            loading.cancel()
+        await asyncio.wait({loading}, timeout=UNPACKING_SECONDS)
+        if not labels:
+            return  # nothing would tell ours from somebody else's
+        nameless = {"dangling": ["true"], "label": [f"{name}={value}" for name, value in labels.items()]}
+        await self._prune(self._target, "images/prune", {"filters": json.dumps(nameless)})
+
+    async def free_space(self, *, with_images: bool) -> None:
+        """After a full disk: drop the build cache, and every image without a name, so that the next build has room."""
+        if with_images:
+            await self._prune(self._source, "images/prune", {"filters": json.dumps({"dangling": ["true"]})})
+        await self._prune(self._source, "build/prune", {"all": "1"})
+
+    async def _prune(self, engine: LazyEngine, path: str, parameters: Mapping[str, str]) -> None:
         try:
-            await self._source.client._query_json("images/prune", method="POST", params={"filters": filters})  # pyright: ignore[reportPrivateUsage]
-            await self._source.client._query_json("build/prune", method="POST", params={"all": "1"})  # pyright: ignore[reportPrivateUsage]
+            await engine.client._query_json(path, method="POST", params=dict(parameters))  # pyright: ignore[reportPrivateUsage]
         except (DockerError, aiohttp.ClientError, TimeoutError, OSError):
-            # The build has failed already, with a better reason than this one.
+            # The deployment has ended already, with a better reason than this one.
             return
 
 
@@ -81,6 +112,6 @@ async def _inspect(engine: LazyEngine, image_id: str) -> dict[str, Any] | None:
     try:
         return await engine.client.images.inspect(image_id)
     except DockerError as error:
-        if error.status == 404:
+        if is_gone(error):
             return None
         raise

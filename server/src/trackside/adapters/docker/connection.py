@@ -9,6 +9,10 @@ from aiodocker import Docker
 
 CONNECT_SECONDS = 5.0
 CALL_SECONDS = 120.0
+ANSWER_SECONDS = 20.0
+"""For what the engine answers from memory: one that is slow answers within it, one that hangs is known to after it."""
+STALL_SECONDS = 600.0
+"""Of silence while an image is moved, the unpacking of a large one on a slow disk included."""
 
 
 class Engine(Docker):

@@ -16,11 +16,14 @@ INVALID = 400
 FORBIDDEN = 403
 MISSING = 404
 CONFLICT = 409
+UNREACHED = 900
+"""What the client's library says where there was nobody to answer."""
 
+NO_SPACE = "no space left on device"
 TRANSIENT = (
+    NO_SPACE,
     "resource temporarily unavailable",
     "cannot allocate memory",
-    "no space left on device",
     "too many open files",
     "address already in use",
     "context deadline exceeded",
@@ -37,8 +40,10 @@ async def translated() -> AsyncGenerator[None]:
     try:
         yield
     except DockerError as error:
-        raise RuntimeUnavailable(f"The container engine answered: {error.message}") from error
-    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        raise unanswered(error) or RuntimeUnavailable(f"The container engine answered: {error.message}") from error
+    except TimeoutError as error:
+        raise RuntimeUnavailable("The container engine does not answer.") from error
+    except (aiohttp.ClientError, OSError) as error:
         raise RuntimeUnavailable(f"The container engine can't be reached: {error or type(error).__name__}.") from error
 
 
@@ -62,7 +67,7 @@ def create_failure(error: DockerError, image_id: str) -> TracksideError:
         )
     if error.status in (INVALID, FORBIDDEN) and not is_transient(error):
         return RuntimeRefused(f"The engine refuses the container: {plain(error.message)}")
-    return RuntimeUnavailable(f"The engine could not make the container: {plain(error.message)}")
+    return unavailable(error, "make the container")
 
 
 def start_failure(error: DockerError) -> TracksideError:
@@ -71,7 +76,16 @@ def start_failure(error: DockerError) -> TracksideError:
     is_workload = error.status == INVALID or any(sign in text for sign in WORKLOAD)
     if is_workload and not is_transient(error):
         return RuntimeRefused(f"The container can't start: {plain(error.message)}")
-    return RuntimeUnavailable(f"The engine could not start the container: {plain(error.message)}")
+    return unavailable(error, "start the container")
+
+
+def is_left_task(error: DockerError) -> bool:
+    """Whether containerd has the container's task, of which an engine that was killed as it started it knows nothing.
+
+    The engine refuses for ever to start that container; another one of the same replica is another matter.
+    """
+    text = error.message.lower()
+    return "task " in text and "already exists" in text
 
 
 def network_failure(error: DockerError, network: Network) -> TracksideError:
@@ -81,7 +95,24 @@ def network_failure(error: DockerError, network: Network) -> TracksideError:
             f"The addresses {network.subnet} are in use by another network of this machine.",
             hint="Choose another TRACKSIDE_NETWORK_POOL, or remove the other network.",
         )
-    return RuntimeUnavailable(f"The engine could not make the network {network.subnet}: {plain(error.message)}")
+    return unavailable(error, f"make the network {network.subnet}")
+
+
+def unanswered(error: DockerError) -> RuntimeUnavailable | None:
+    """The error, where it is that nobody was there."""
+    return RuntimeUnavailable("The container engine can't be reached.") if error.status == UNREACHED else None
+
+
+def unavailable(error: DockerError, deed: str) -> RuntimeUnavailable:
+    """What the engine could not do this time."""
+    if away := unanswered(error):
+        return away
+    if NO_SPACE in error.message.lower():
+        return RuntimeUnavailable(
+            f"The engine could not {deed}: its disk is full.",
+            hint="Make room on the disk of the container engine (`docker system df`); the platform tries again by itself.",
+        )
+    return RuntimeUnavailable(f"The engine could not {deed}: {plain(error.message)}")
 
 
 def is_transient(error: DockerError) -> bool:

@@ -5,7 +5,7 @@ Nothing here calls the engine; the texts are golden-tested.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
@@ -207,20 +207,11 @@ def seen_replica(
     inspection: Mapping[str, Any], listening: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
 ) -> SeenReplica | None:
     """The replica an inspection shows; None for a container without our labels."""
-    labels = part(part(inspection, "Config"), "Labels")
-    ids = [label_id(labels, name) for name in ("replica", "deployment", "service-instance", "workspace")]
-    replica_id, deployment_id, service_instance_id, workspace_id = ids
-    if replica_id is None or deployment_id is None or service_instance_id is None or workspace_id is None:
-        return None
     state = inspection["State"]
     seen = STATES.get(str(state["Status"]), SeenState.EXITED)
-    return SeenReplica(
-        replica_id=replica_id,
-        deployment_id=deployment_id,
-        service_instance_id=service_instance_id,
-        workspace_id=workspace_id,
-        role=Role(labels.get(f"{LABEL}role", Role.REPLICA)),
-        state=seen,
+    replica = labelled_replica(part(part(inspection, "Config"), "Labels"), seen)
+    return replica and replace(
+        replica,
         address=seen_address(inspection),
         exit_code=exit_code(seen, int(state["ExitCode"])),
         is_out_of_memory=bool(state["OOMKilled"]),
@@ -228,6 +219,33 @@ def seen_replica(
         started_at=engine_time(str(state["StartedAt"])),
         listening=listening[0],
         listening_loopback=listening[1],
+    )
+
+
+def listed_replica(labels: Mapping[str, str] | None, network: Mapping[str, Any]) -> SeenReplica | None:
+    """The running replica that the engine's list shows, which tells less; None for a container without our labels."""
+    replica = labelled_replica(labels or {}, SeenState.RUNNING)
+    return replica and replace(replica, address=seen_address({"NetworkSettings": network}))
+
+
+def labelled_replica(labels: Mapping[str, str], seen: SeenState) -> SeenReplica | None:
+    """What a container's labels tell of the replica it is; None where they are not ours."""
+    ids = [label_id(labels, name) for name in ("replica", "deployment", "service-instance", "workspace")]
+    replica_id, deployment_id, service_instance_id, workspace_id = ids
+    if replica_id is None or deployment_id is None or service_instance_id is None or workspace_id is None:
+        return None
+    return SeenReplica(
+        replica_id=replica_id,
+        deployment_id=deployment_id,
+        service_instance_id=service_instance_id,
+        workspace_id=workspace_id,
+        role=Role(labels.get(f"{LABEL}role", Role.REPLICA)),
+        state=seen,
+        address=None,
+        exit_code=None,
+        is_out_of_memory=False,
+        restarts=0,
+        started_at=None,
     )
 
 

@@ -19,13 +19,15 @@ from aiodocker.containers import DockerContainer
 from aiodocker.exceptions import DockerError
 
 from trackside.adapters.docker import failures, manifests
-from trackside.adapters.docker.connection import CONNECT_SECONDS, LazyEngine
+from trackside.adapters.docker.connection import ANSWER_SECONDS, CONNECT_SECONDS, LazyEngine
 from trackside.adapters.docker.frames import LogDecoder, LogLine
 from trackside.adapters.docker.manifests import DockerOptions
 from trackside.rooms.deployments.errors import RuntimeRefused, RuntimeUnavailable
 from trackside.rooms.deployments.model import Network, SeenReplica, Workload
 
 INSPECTIONS_AT_ONCE = 16
+STARTS_AT_ONCE = 4
+"""More take the engine longer in all, and the apps that have just been started wait for a processor."""
 PAUSES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8, None)
 """Between tries where the engine has given a name or subnet away but does not show yet to whom: seconds, None = give up."""
 STALL_LOOK_SECONDS = 1.0
@@ -43,6 +45,7 @@ class DockerRuntime:
         self._options = options or DockerOptions()
         self._cores: int | None = None
         self._inspections = asyncio.Semaphore(INSPECTIONS_AT_ONCE)
+        self._starts = asyncio.Semaphore(STARTS_AT_ONCE)
 
     async def close(self) -> None:
         await self._engine.close()
@@ -101,21 +104,26 @@ class DockerRuntime:
 
     async def _list_networks(self, **labels: UUID) -> list[dict[str, Any]]:
         wanted = manifests.label_filter(self._installation, **labels)
-        return await self._engine.client.networks.list(filters=wanted)
+        async with asyncio.timeout(ANSWER_SECONDS):
+            return await self._engine.client.networks.list(filters=wanted)
 
     # --- containers ---
 
     async def start(self, workload: Workload) -> None:
-        async with failures.translated():
+        async with self._starts, failures.translated():
             container = await self._unstarted(workload)
             if container is None:
                 return
             try:
                 await container.start()
             except DockerError as error:
-                if not failures.is_missing_network(error):
+                if failures.is_left_task(error):
+                    await container.delete(force=True)
+                    container = await self._create(workload) or container
+                elif failures.is_missing_network(error):
+                    await self.ensure_network(workload.network)
+                else:
                     raise failures.start_failure(error) from error
-                await self.ensure_network(workload.network)
                 await self._start_again(container)
 
     async def _unstarted(self, workload: Workload) -> DockerContainer | None:
@@ -164,6 +172,8 @@ class DockerRuntime:
             try:
                 await container.restart(t=grace, timeout=limit)
             except DockerError as error:
+                if failures.is_left_task(error):
+                    await container.delete(force=True)  # the next pass finds none, and makes one
                 raise failures.start_failure(error) from error
 
     async def _known(self, replica_id: UUID) -> DockerContainer:
@@ -223,30 +233,33 @@ class DockerRuntime:
 
     async def observe(self, service_instance_id: UUID) -> Sequence[SeenReplica]:
         async with failures.translated():
-            containers = await self._containers(service_instance=service_instance_id)
-            return await self._see(containers, is_listening_read=True)
+            return await self._look_at(await self._containers(service_instance=service_instance_id))
 
     async def observe_all(self) -> Sequence[SeenReplica]:
         async with failures.translated():
-            return await self._see(await self._containers(), is_listening_read=False)
+            containers = await self._containers()
+            running = (manifests.listed_replica(c["Labels"], c["NetworkSettings"]) for c in containers if is_running(c))
+            others = await self._look_at([container for container in containers if not is_running(container)])
+            return [*(replica for replica in running if replica), *others]
 
-    async def _see(self, containers: Sequence[DockerContainer], *, is_listening_read: bool) -> list[SeenReplica]:
-        seen = await asyncio.gather(*(self._look(container, is_listening_read) for container in containers))
+    async def _look_at(self, containers: Sequence[DockerContainer]) -> list[SeenReplica]:
+        seen = await asyncio.gather(*(self._look(container) for container in containers))
         return [replica for replica in seen if replica]
 
-    async def _look(self, container: DockerContainer, is_listening_read: bool) -> SeenReplica | None:
+    async def _look(self, container: DockerContainer) -> SeenReplica | None:
         inspection = await self._show(container)
         if inspection is None:
             return None
         process = int(inspection["State"].get("Pid") or 0)
-        if not is_listening_read or not process:
+        if not process:
             return manifests.seen_replica(inspection)
         tables = await asyncio.to_thread(read_tables, process)
         return manifests.seen_replica(inspection, manifests.listening_ports(tables))
 
     async def _containers(self, **labels: UUID) -> list[DockerContainer]:
         filters = json.dumps(manifests.label_filter(self._installation, **labels))
-        return await self._engine.client.containers.list(all=True, filters=filters)
+        async with asyncio.timeout(ANSWER_SECONDS):
+            return await self._engine.client.containers.list(all=True, filters=filters)
 
     async def _inspect(self, replica_id: UUID) -> dict[str, Any] | None:
         """The container of this replica, if it carries our labels."""
@@ -260,7 +273,7 @@ class DockerRuntime:
         return is_ours and manifests.label_id(labels, "replica") == replica_id
 
     async def _show(self, container: DockerContainer) -> dict[str, Any] | None:
-        async with self._inspections:
+        async with self._inspections, asyncio.timeout(ANSWER_SECONDS):
             try:
                 return await container.show()
             except DockerError as error:
@@ -270,7 +283,8 @@ class DockerRuntime:
 
     async def _machine_cores(self) -> int:
         if self._cores is None:
-            information = cast(dict[str, Any], await self._engine.client.system.info())
+            async with asyncio.timeout(ANSWER_SECONDS):
+                information = cast(dict[str, Any], await self._engine.client.system.info())
             self._cores = int(information["NCPU"])
         return self._cores
 
@@ -325,6 +339,10 @@ class DockerRuntime:
                 text = await response.text()
                 raise DockerError(response.status, failures.message(text))
             yield response
+
+
+def is_running(listed: DockerContainer) -> bool:
+    return listed["State"] == "running"
 
 
 async def unless_stalled(response: aiohttp.ClientResponse, log_path: str) -> AsyncIterator[bytes]:

@@ -35,6 +35,7 @@ class Checkout:
         self._home = home
         self._log = log
         self._budget = _Budget(options.submodules)
+        self._large_files = LargeFiles(options, home, log)
 
     async def lay_out(self, url: RepositoryUrl, reference: str | None, into: Path) -> Commit:
         """The repository at `reference`, with everything that belongs to it, and no `.git`."""
@@ -88,7 +89,7 @@ class Checkout:
             if finished.code == 0:
                 return await self._check_out(remote, "FETCH_HEAD", into)
             if not re.fullmatch(r"[0-9a-f]{40,64}", wanted.name):
-                raise SourceUnreachable(_explained(remote.url, finished))
+                raise SourceUnreachable(_explained(remote, finished))
         # Some servers give single commits only where a reference points to them: fetch all, then look.
         await self._output(remote, commands.fetch_everything(remote), into)
         commit = wanted.name or wanted.abbreviated or ""
@@ -106,12 +107,14 @@ class Checkout:
         output = await self._output(
             remote, ["git", "log", "-1", "--no-show-signature", "--format=%H%x00%an%x00%B"], into
         )
-        sha, author, message = output.rstrip("\n").split("\0", 2)
+        # Old commits have names and messages in other encodings; what can't be read can't be kept either.
+        readable = output.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        sha, author, message = readable.rstrip("\n").split("\0", 2)
         return Commit(sha, author, message.strip(), branch)
 
     async def _complete(self, remote: Remote, origin: RepositoryUrl, into: Path, depth: int) -> None:
         """Large files and submodules; then the repository's own data goes."""
-        await LargeFiles(self._options, self._home, self._log).fetch(remote, into)
+        await self._large_files.fetch(remote, into)
         for path, url, commit in await self._submodules(remote, into):
             if depth == 0 or self._budget.submodules == 0:
                 raise SourceRefused(f"The repository has too many submodules, or nests them too deeply (at `{path}`).")
@@ -159,7 +162,7 @@ class Checkout:
     async def _output(self, remote: Remote, command: Sequence[str], directory: Path) -> str:
         finished = await self._run(remote, command, directory)
         if finished.code != 0:
-            raise SourceUnreachable(_explained(remote.url, finished))
+            raise SourceUnreachable(_explained(remote, finished))
         return finished.output.decode("utf-8", "surrogateescape")
 
 
@@ -189,6 +192,10 @@ _KNOWN = (
         "The requested URL returned error: 30",
         "it redirects elsewhere, which is not followed: use the URL it redirects to",
     ),
+    (
+        "server certificate verification failed",
+        "its certificate is not trusted (the setting `ca_bundle` names further authorities)",
+    ),
     ("SSL certificate problem", "its certificate is not trusted (the setting `ca_bundle` names further authorities)"),
     ("Could not resolve host", "its host is not known"),
     ("Connection refused", "the connection was refused"),
@@ -198,9 +205,14 @@ _KNOWN = (
 )
 
 
-def _explained(url: RepositoryUrl, finished: Finished) -> str:
+_KNOWN_WITH_TOKEN = (("could not read Username", "the access token is not accepted, or the repository does not exist"),)
+"""What git says where a token was sent and refused: it would ask a person next."""
+
+
+def _explained(remote: Remote, finished: Finished) -> str:
     """What failed, in a sentence; git's own last words where it is nothing we know. Never with credentials."""
-    for words, meaning in _KNOWN:
+    url = remote.url
+    for words, meaning in (*(_KNOWN_WITH_TOKEN if remote.token else ()), *_KNOWN):
         if words in finished.complaint:
             return f"{url.text} can't be fetched: {meaning}."
     said = [line for line in finished.complaint.splitlines() if line.strip()]

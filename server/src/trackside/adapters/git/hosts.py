@@ -29,7 +29,8 @@ def allowed_repository(path: str, options: GitOptions) -> Path:
     """The real place of a repository on this machine; refused outside of the allowed roots, whatever links lead there."""
     real = Path(path).resolve()
     roots = [root.resolve() for root in options.file_roots]
-    if not any(real.is_relative_to(root) for root in roots):
+    is_closed = any(real.is_relative_to(closed.resolve()) for closed in options.closed)
+    if is_closed or not any(real.is_relative_to(root) for root in roots):
         raise SourceRefused(
             f"Repositories on this machine are fetched only below the directories that the operator allows; `{path}` is not.",
             hint="Upload the directory with `trackside up`, or add it to the setting `file_source_roots`.",

@@ -51,22 +51,20 @@ class _Server:
 
 
 class LargeFiles:
-    """Replaces the pointers of one checked-out repository by what they point to."""
+    """Replaces the pointers of a checked-out repository and its submodules by what they point to, within one limit for all."""
 
     def __init__(self, options: GitOptions, home: Home, log: BuildLog) -> None:
         self._options = options
         self._home = home
         self._log = log
+        self._taken = 0
 
     async def fetch(self, remote: Remote, into: Path) -> None:
         pointers = await self._pointers(remote, into)
         if not pointers:
             return
         total = sum(pointer.size for pointer in pointers)
-        if total > self._options.lfs_bytes:
-            raise SourceRefused(
-                f"The repository's large files are {total >> 20} MiB, more than the {self._options.lfs_bytes >> 20} MiB allowed."
-            )
+        self._take(total)
         await self._log(f"Fetching {len(pointers)} large files ({total / 1e6:.1f} MB)")
         if remote.url.transport is Transport.FILE:
             await asyncio.to_thread(_copy_local, Path(remote.url.path), pointers)
@@ -77,6 +75,15 @@ class LargeFiles:
         ) as client:
             for start in range(0, len(pointers), _PER_REQUEST):
                 await self._batch(client, server, pointers[start : start + _PER_REQUEST])
+
+    def _take(self, size: int) -> None:
+        self._taken += size
+        if self._taken > self._options.lfs_bytes:
+            raise SourceRefused(
+                f"The large files of the repository and its submodules are {self._taken / 1e6:.1f} MB so far, "
+                f"more than the {self._options.lfs_bytes / 1e6:.1f} MB allowed.",
+                hint="Keep fewer large files in the repository, or fetch them while the app is built.",
+            )
 
     def _verify(self) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=str(self._home.ca_bundle) if self._home.ca_bundle else None)

@@ -74,9 +74,17 @@ def check_directory(tree: Path, directory: str) -> None:
     place = tree
     for part in path.parts:
         place = place / part
-        if place.is_symlink() and not place.resolve().is_relative_to(tree.resolve()):
-            raise SourceRefused(f"The directory `{directory}` leads out of the repository.")
+        if place.is_symlink() and not _is_within(place, tree):
+            raise SourceRefused(f"The directory `{directory}` leads out of the repository, or in a circle.")
     if not place.is_dir():
         raise SourceRefused(
             f"The repository has no directory `{directory}`.", hint="Correct the directory, or leave it out."
         )
+
+
+def _is_within(link: Path, tree: Path) -> bool:
+    """Whether it leads to somewhere in the tree."""
+    try:
+        return link.resolve().is_relative_to(tree.resolve())
+    except RuntimeError:  # it leads in a circle
+        return False

@@ -116,18 +116,20 @@ class Tail:
 
     def more(self) -> list[Line]:
         """The next lines that are there, a segment of them at most; none when all has been read."""
-        return self._read_on() or unless_moved(self._move)
+        return self._read_last() or unless_moved(self._move)
 
-    def _read_on(self) -> list[Line]:
-        """What was added to the file that was read last."""
-        if self._path is None:
-            return []
+    def _read_last(self) -> list[Line]:
+        """What was added to the file that was read last; nothing where it was packed or dropped since."""
         try:
-            with self._path.open("rb") as file:
-                text = read_lines(file.fileno(), self._offset)
+            return self._read_on(self._path) if self._path else []
         except FileNotFoundError:
             self._path = None
             return []
+
+    def _read_on(self, path: Path) -> list[Line]:
+        """What was added to the file since. Raises `FileNotFoundError` where it was packed or dropped."""
+        with path.open("rb") as file:
+            text = read_lines(file.fileno(), self._offset)
         self._offset += len(text)
         return self._take(text, 0)
 
@@ -139,7 +141,8 @@ class Tail:
 
     def _move(self) -> list[Line]:
         """The next lines, from the file after the present one too. A file that has a successor grows no more, so the
-        present one is read once again after the successor has been seen.
+        present one is read once again after the successor has been seen. Raises `FileNotFoundError` where a listed one
+        was packed or dropped before it was read: going on with the next would leave out its lines.
         """
         for segment in segments.within(listed(self._directory), self._seq, None, None):
             if segment.is_packed:
@@ -148,7 +151,7 @@ class Tail:
             else:
                 if segment.path != self._path:
                     self._path, self._offset = segment.path, position(segment.path, self._seq)
-                lines = self._read_on()
+                lines = self._read_on(segment.path)
             if lines:
                 return lines
         return []

@@ -79,7 +79,11 @@ def pack(segment: Segment) -> Path | None:
         return None
     name = f"{segment.first:020d}-{last:020d}-{min(times)}-{max(times)}{PACKED}"
     packing = segment.path.with_name(name + PACKING)
-    packing.write_bytes(zstandard.ZstdCompressor(level=6).compress(text))
+    try:
+        packing.write_bytes(zstandard.ZstdCompressor(level=6).compress(text))
+    except OSError:
+        packing.unlink(missing_ok=True)  # a full disk needs every byte
+        raise
     packing.chmod(0o600)
     status = segment.path.stat()
     os.utime(packing, ns=(status.st_atime_ns, status.st_mtime_ns))

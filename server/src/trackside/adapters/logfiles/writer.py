@@ -10,13 +10,14 @@ import os
 import shutil
 import threading
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from trackside.adapters.logfiles import records, segments
 from trackside.adapters.logfiles.segments import Segment
+from trackside.kit.garbage import Allowance, Thing, beyond
 from trackside.rooms.telemetry.model import Line
 
 REMEMBERED = 4096
@@ -25,12 +26,13 @@ TAIL = 1 << 20
 
 @dataclass(frozen=True)
 class LogOptions:
-    """Sizes in bytes: of a segment, of what is kept of a stream, of the longest message. `keep_days`: of the oldest line."""
+    """Sizes in bytes: of a segment, of what is kept of a stream and of all, of the longest message. `keep_days`: of the oldest line."""
 
     segment_bytes: int = 8 << 20
     stream_bytes: int = 256 << 20
     line_bytes: int = 64 << 10
     keep_days: int = 30
+    all_bytes: int = 8 << 30
 
 
 @dataclass(frozen=True)
@@ -85,16 +87,37 @@ class Writer:
             with locked(directory):
                 shutil.rmtree(directory)
 
+    def over(self, directories: Sequence[Path], now: datetime) -> list[Thing]:
+        """The files that sweeping the streams and `drop_oldest` would remove."""
+        gone: list[Thing] = []
+        left: list[Thing] = []
+        for directory in directories:
+            present = things(directory)
+            closed, last, age = present[:-1], present[-1:], timedelta(days=self._options.keep_days)
+            most = self._options.stream_bytes - sum(thing.size_bytes for thing in last)
+            over = beyond(closed, Allowance(age, most), now) + beyond(last, Allowance(age), now)
+            gone += over
+            left += [thing for thing in present if thing not in over]
+        return gone + beyond(left, Allowance(size_bytes=self._options.all_bytes), now)
+
+    def drop_oldest(self, directories: Sequence[Path], now: datetime) -> int:
+        """Drop the oldest files of all streams until the rest is within what all may have; the bytes dropped."""
+        present = [thing for directory in directories for thing in things(directory)]
+        gone = beyond(present, Allowance(size_bytes=self._options.all_bytes), now)
+        return sum(drop_file(Path(thing.name)) for thing in gone)
+
     def sweep(self, directory: Path, now: datetime) -> int:
-        """Drop what is too old or too much, pack what is closed; the bytes dropped."""
+        """Drop what is too old, then what is too much; the bytes dropped."""
         with locked(directory):
-            freed = drop_before(directory, now - timedelta(days=self._options.keep_days))
-            freed += drop_beyond(directory, self._options.stream_bytes)
             remove_broken_off(directory)
+            freed = drop_before(directory, now - timedelta(days=self._options.keep_days))
+            return freed + drop_beyond(directory, self._options.stream_bytes)
+
+    def pack(self, directory: Path) -> None:
+        """Pack what is closed. It takes room before it gives any, so nothing that is to be dropped may wait for it."""
         for segment in segments.listed(directory)[:-1]:
             if not segment.is_packed:
                 pack(directory, segment)
-        return freed
 
 
 @contextmanager
@@ -201,6 +224,29 @@ def last_seq(path: Path, size: int, before: int) -> int:
             break
         reach *= 4
     return before
+
+
+def things(directory: Path) -> list[Thing]:
+    """The stream's files, the oldest first, the open one last; a file was needed last when its last line came."""
+    found: list[Thing] = []
+    for segment in segments.listed(directory):
+        with suppress(FileNotFoundError):  # packed meanwhile
+            status = segment.path.stat()
+            written = status.st_mtime if segment.latest is None else segment.latest / 1e6
+            found.append(Thing(str(segment.path), status.st_size, datetime.fromtimestamp(written, UTC)))
+    return found
+
+
+def drop_file(path: Path) -> int:
+    """Remove one file of a stream; the open one makes room for an empty one, which keeps the count of the lines. The bytes."""
+    with locked(path.parent):
+        size = size_of(path)
+        if not size:
+            return 0
+        if segments.listed(path.parent)[-1].path == path:
+            begin(path.parent, found_end(path.parent).next_seq)
+        path.unlink(missing_ok=True)
+    return size
 
 
 def drop_beyond(directory: Path, most: int) -> int:

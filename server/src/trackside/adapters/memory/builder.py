@@ -9,6 +9,7 @@ from pathlib import Path
 from uuid import UUID
 
 from trackside.adapters.memory.images import MemoryImages
+from trackside.kit.garbage import Freed
 from trackside.rooms.builds.errors import BuildCancelled, BuildFailed
 from trackside.rooms.builds.model import BuildOrder, Image, ImageConfig
 from trackside.rooms.builds.ports import BuildLog
@@ -38,6 +39,17 @@ class MemoryBuilder:
     async def cancel(self, build_id: UUID) -> None:
         if cancelled := self._cancelled.get(build_id):
             cancelled.set()
+
+    async def collect(self, *, is_idle: bool, is_trial: bool = False) -> list[Freed]:
+        """What was built and published is all that is kept here."""
+        freed = [Freed("images of ended builds", len(self._built))] if self._built and is_idle else []
+        if freed and not is_trial:
+            self._built.clear()
+        return freed
+
+    async def make_room(self, *, is_idle: bool) -> None:
+        if is_idle:
+            self._built.clear()
 
     async def publish(self, image_id: str, labels: Mapping[str, str], log: BuildLog) -> Image:
         image = await self._images.inspect(image_id) or self._built.get(image_id)

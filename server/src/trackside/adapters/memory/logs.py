@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -61,32 +61,36 @@ class MemoryLogStore:
         ]
         return chosen[max(0, len(chosen) - limit) :] if newest else chosen[:limit]
 
-    async def follow(self, stream: Stream, *, after: int = 0) -> AsyncIterator[Line]:
+    async def follow(self, stream: Stream, *, after: int = 0) -> AsyncGenerator[Line]:
         seq = after
         while True:
             kept = self._streams[stream]
             grown = kept.grown
-            for line in [line for line in kept.lines if line.seq > seq]:
+            fresh = [line for line in kept.lines if line.seq > seq]
+            for line in fresh:
                 seq = line.seq
                 yield line
-            if kept.seq <= seq:
+            if not fresh:
                 await grown.wait()
 
     async def last_at(self, stream: Stream, replica_id: UUID) -> datetime | None:
         of_replica = (line.at for line in reversed(self._streams[stream].lines) if line.replica_id == replica_id)
         return next(of_replica, None)
 
+    async def streams(self, workspace_id: UUID) -> Sequence[Stream]:
+        return [stream for stream, kept in self._streams.items() if kept.seq and stream.workspace_id == workspace_id]
+
     async def drop(self, stream: Stream) -> None:
         self._streams.pop(stream, None)
 
-    async def sweep(self, now: datetime) -> int:
+    async def sweep(self, now: datetime, *, is_trial: bool = False) -> int:
         freed = 0
         for kept in self._streams.values():
             young = [line for line in kept.lines if line.at >= now - self._keep][-self._most :]
             freed += sum(len(line.message.encode()) for line in kept.lines) - sum(
                 len(line.message.encode()) for line in young
             )
-            kept.lines = young
+            kept.lines = kept.lines if is_trial else young
         return freed
 
 

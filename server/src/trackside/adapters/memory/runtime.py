@@ -27,7 +27,8 @@ class Behaviour:
     """What a container does. Times in seconds.
 
     `exit_code`: ends by itself with it, `exit_after` its start; None = runs until it is stopped. `stop_after`: from the
-    stop signal to its end with `stop_code`; None = ignores the signal. `refusal`: the engine can't start it, and says so.
+    stop signal to its end with `stop_code`; None = ignores the signal. `refusal`: the engine can't start it, and says so;
+    `hindrance`: it can't just now.
     """
 
     output: tuple[str, ...] = ()
@@ -41,6 +42,7 @@ class Behaviour:
     listening_loopback: tuple[int, ...] = ()
     is_out_of_memory: bool = False
     refusal: str = ""
+    hindrance: str = ""
 
 
 @dataclass
@@ -96,6 +98,9 @@ class MemoryRuntime:
     def __init__(self, guard: Callable[[], None] = lambda: None) -> None:
         self._guard = guard
         self._is_up = True
+        self._silence: asyncio.Event | None = None
+        self.waiting = 0
+        """How many wait for an engine that hangs."""
         self._containers: dict[UUID, Container] = {}
         self._networks: dict[UUID, Network] = {}
         self._behaviours: dict[str, Behaviour] = {}
@@ -115,6 +120,11 @@ class MemoryRuntime:
         """Let a container log a line."""
         self._containers[replica_id].write(stream, line)
 
+    def listen(self, replica_id: UUID, *ports: int) -> None:
+        """Let a container listen on these ports from now on."""
+        container = self._containers[replica_id]
+        container.behaviour = replace(container.behaviour, listening=ports)
+
     def workload(self, replica_id: UUID) -> Workload:
         """What a container was started with. Raises `KeyError` where there is none."""
         return self._containers[replica_id].workload
@@ -129,6 +139,13 @@ class MemoryRuntime:
 
     def come_up(self) -> None:
         self._is_up = True
+        self._silence = None
+
+    def hang(self) -> None:
+        """The engine answers no verb; who waited for an answer until now gives up."""
+        if self._silence:
+            self._silence.set()
+        self._silence = asyncio.Event()
 
     # --- the port ---
 
@@ -161,8 +178,10 @@ class MemoryRuntime:
     async def start(self, workload: Workload) -> None:
         await self._enter()
         container = self._containers.get(workload.replica_id)
+        behaviour = self._behaviours.get(workload.image_id, Behaviour())
+        if behaviour.hindrance:
+            raise RuntimeUnavailable(behaviour.hindrance)
         if container is None:
-            behaviour = self._behaviours.get(workload.image_id, Behaviour())
             container = self._containers[workload.replica_id] = Container(workload, behaviour)
         if container.state is not SeenState.CREATED:
             return
@@ -230,7 +249,7 @@ class MemoryRuntime:
         return [replica for replica in await self._see() if replica.service_instance_id == service_instance_id]
 
     async def observe_all(self) -> Sequence[SeenReplica]:
-        return [replace(replica, listening=(), listening_loopback=()) for replica in await self._see()]
+        return [listed(replica) for replica in await self._see()]
 
     async def watch(self) -> AsyncIterator[tuple[UUID, UUID]]:
         await self._enter()
@@ -266,6 +285,11 @@ class MemoryRuntime:
     async def _enter(self) -> None:
         self._guard()
         await asyncio.sleep(0)
+        if self._silence:
+            self.waiting += 1
+            await self._silence.wait()
+            self.waiting -= 1
+            raise RuntimeUnavailable("The container engine does not answer.")
         if not self._is_up:
             raise RuntimeUnavailable("The container engine can't be reached.")
 
@@ -324,3 +348,10 @@ class MemoryRuntime:
     def _tell(self, container: Container) -> None:
         for watcher in self._watchers:
             watcher.put_nowait((container.workload.workspace_id, container.workload.service_instance_id))
+
+
+def listed(replica: SeenReplica) -> SeenReplica:
+    """What a listing of everything tells of a replica."""
+    if replica.state is not SeenState.RUNNING:
+        return replica
+    return replace(replica, restarts=0, started_at=None, listening=(), listening_loopback=())

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from random import random
 from uuid import UUID
 
@@ -34,6 +35,7 @@ class Record:
     was_well: bool  # served, or passed a probe, at some time
     health: Health | None = None
     failures: int = 0
+    well_at: datetime | None = None
 
     def take(self, answer: Answer, clock: Clock) -> bool:
         """Note an answer; whether the health has changed."""
@@ -41,12 +43,13 @@ class Record:
         before = self.health
         well_until_now = before.is_healthy if before else self.was_well
         self.was_well |= answer.is_good
+        self.well_at = clock.now() if answer.is_good else self.well_at
         if well_until_now and not answer.is_good and self.failures < FAILURES:
             return False
         if before and (before.is_healthy, before.detail) == (answer.is_good, answer.detail):
             return False
         since = before.since if before and before.is_healthy == answer.is_good else clock.now()
-        self.health = Health(answer.is_good, answer.detail, since)
+        self.health = Health(answer.is_good, answer.detail, since, None if answer.is_good else self.well_at)
         return True
 
     def pause(self, probe: Probe) -> float:

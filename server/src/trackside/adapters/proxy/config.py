@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from trackside.adapters.proxy import pages
-from trackside.adapters.proxy.access import LOG_FORMAT
+from trackside.adapters.proxy.access import CAPTURES, HOST_CAPTURED, LOG_FORMAT, LONGEST_REQUEST_LINE
 from trackside.adapters.proxy.options import HAProxyOptions, Limits
 from trackside.rooms.networking.errors import ProxyUnavailable
 from trackside.rooms.networking.model import Backend, Page, Protocol, Route, Server
@@ -27,7 +27,8 @@ FIRST_SLOT_ID = 1000
 CHECK = "check inter 2s fastinter 500ms downinter 1s fall 2 rise 1"
 # Apps close idle connections after 2 s (gunicorn), 5 s (Node, uvicorn) or more. Ours are gone before, so that no
 # request meets a connection that is just closing.
-KEPT = "pool-purge-delay 1s"
+# HAProxy keeps none at all to a server that was added at run time, unless it is told how many.
+KEPT = "pool-max-conn -1 pool-purge-delay 1s"
 HOST = re.compile(r"[a-z0-9*_](?:[a-z0-9._*-]{0,252})")
 
 
@@ -117,6 +118,7 @@ def _global(options: HAProxyOptions) -> str:
         f"nbthread {options.threads}",
         f"tune.bufsize {options.limits.header_bytes + 1024}",
         f"tune.http.maxhdr {options.limits.headers}",
+        f"tune.http.logurilen {LONGEST_REQUEST_LINE}",
         # Requests wait for their app, not for each other: an old process leaves when its last connection does.
         "hard-stop-after 1h",
         "set-var proc.logged int(0)",
@@ -166,8 +168,8 @@ def _keepalive(side: str) -> list[str]:
 def _failure(page: pages.ErrorPage) -> str:
     """HAProxy's own errors are static per backend; this one is put together for each request from two maps."""
     text = (
-        f"%[var(txn.wants),map(pages/{page.status}-before.map)]{pages.REQUEST_ID}"
-        f"%[var(txn.wants),map(pages/{page.status}-after.map)]"
+        f"%[var(txn.wants,html),map(pages/{page.status}-before.map)]{pages.REQUEST_ID}"
+        f"%[var(txn.wants,html),map(pages/{page.status}-after.map)]"
     )
     return (
         f'http-error status {page.status} content-type "text/html; charset=utf-8" lf-string "{text}" '
@@ -181,6 +183,7 @@ def _retry(page: pages.ErrorPage) -> str:
 
 def _frontend(options: HAProxyOptions) -> str:
     limits = options.limits
+    failed = f"{{ status {' '.join(str(page.status) for page in pages.FAILURES)} }}"
     return _section(
         "frontend edge",
         [
@@ -190,17 +193,20 @@ def _frontend(options: HAProxyOptions) -> str:
             f"maxconn {options.connections}",
             "unique-id-format %[uuid()]",
             *_request_identity(),
+            *_request_captures(),
             *_request_log(limits),
             *_request_route(),
             *_request_hops(limits),
             *_request_headers(),
-            # Once it was sent, a request that is not idempotent is never sent again.
-            "http-request disable-l7-retry unless { method GET HEAD OPTIONS PUT DELETE TRACE }",
-            "http-response del-header x-edge-page",
-            "http-after-response set-header x-request-id %[var(txn.request_id)]",
+            # Once it was sent, a request that is not idempotent is never sent again. To be able to, HAProxy copies each
+            # request: under a flood that would be a quarter of all that it does.
+            "http-request disable-l7-retry unless { method GET HEAD OPTIONS PUT DELETE TRACE }"
+            f" !{{ fe_req_rate gt {limits.resent_rate} }}",
+            f"http-response del-header x-edge-page if {failed}",
+            f"http-after-response set-header x-request-id {pages.REQUEST_ID}",
             "http-after-response set-header content-type application/json"
-            " if { res.hdr(x-edge-page) -m found } { var(txn.wants) json }",
-            "http-after-response del-header x-edge-page",
+            f" if {failed} {{ res.hdr(x-edge-page) -m found }} {{ var(txn.wants) json }}",
+            f"http-after-response del-header x-edge-page if {failed}",
             f"log-format {_quoted(LOG_FORMAT)}",
             "use_backend %[var(txn.target)] if { var(txn.instance) -m found }",
             "default_backend page-missing",
@@ -213,20 +219,19 @@ def _request_identity() -> list[str]:
     return [
         "http-request set-header x-request-id %[unique-id] unless { req.fhdr_cnt(x-request-id) eq 1 }"
         " { req.fhdr(x-request-id) -m reg ^[A-Za-z0-9._:-]{8,128}$ }",
-        "http-request set-var(txn.request_id) req.fhdr(x-request-id)",
-        "http-request set-var(txn.wants) str(html)",
         "http-request set-var(txn.wants) str(json)"
         " if { req.fhdr(accept) -m sub json } !{ req.fhdr(accept) -m sub text/html }",
     ]
 
 
+def _request_captures() -> list[str]:
+    """What is needed of the request when it is gone, of bounded length: captures, for variables take more of the processor."""
+    return [f"http-request capture {expression} len {length}" for expression, length in CAPTURES]
+
+
 def _request_log(limits: Limits) -> list[str]:
-    """What the access log needs to know of the request, of bounded length; and a bound to what waits for its reader."""
+    """A bound to what waits for the access log's reader."""
     return [
-        "http-request set-var(txn.host) req.hdr(host),host_only,lower,regsub(\\.$,)",
-        "http-request set-var(txn.method) method,bytes(0,32)",
-        "http-request set-var(txn.path) path,bytes(0,1024)",
-        "http-request set-var(txn.agent) req.fhdr(user-agent),bytes(0,256)",
         "http-request set-var(proc.logged) var(proc.logged),add(1)",
         f"http-request set-log-level silent if {{ var(proc.logged) -m int gt {limits.logged_backlog} }}",
     ]
@@ -234,21 +239,21 @@ def _request_log(limits: Limits) -> list[str]:
 
 def _request_route() -> list[str]:
     return [
-        f"http-request set-var(txn.instance) var(txn.host),map({HOSTS})",
+        f"http-request set-var(txn.instance) {HOST_CAPTURED},map({HOSTS})",
         f"http-request set-var(txn.target) var(txn.instance),map({TARGETS},page-stopped)",
         f"http-request set-var(txn.deployment) var(txn.target),map({DEPLOYMENTS})",
-        'http-request set-var(txn.shown_host) str("that you asked for")',
-        "http-request set-var(txn.shown_host) var(txn.host) if { var(txn.host) -m reg ^[a-z0-9._-]{1,253}$ }",
     ]
 
 
 def _request_hops(limits: Limits) -> list[str]:
     """An app that passes requests on to its own address would keep the edge busy with a single one for ever."""
+    again = "{ var(txn.hops) -m found }"
     return [
-        "http-request set-var(txn.hops) req.fhdr(x-trackside-hops),add(1)",
-        "http-request set-var(txn.hops) int(1) unless { req.fhdr(x-trackside-hops) -m found }",
-        *_answer("loop", pages.LOOP, f"{{ var(txn.hops) -m int gt {limits.hops} }}"),
-        "http-request set-header x-trackside-hops %[var(txn.hops)]",
+        "http-request set-var(txn.hops) req.fhdr(x-trackside-hops)",
+        f"http-request add-header x-trackside-hops 1 unless {again}",
+        f"http-request set-var(txn.hops) var(txn.hops),add(1) if {again}",
+        *_answer("loop", pages.LOOP, f"{again} {{ var(txn.hops) -m int gt {limits.hops} }}"),
+        f"http-request set-header x-trackside-hops %[var(txn.hops)] if {again}",
     ]
 
 
@@ -256,19 +261,28 @@ def _request_headers() -> list[str]:
     """What the app is told of the client. What the client itself says of it is dropped: anybody can write a header."""
     return [
         "http-request del-header forwarded",
-        "http-request set-header x-forwarded-for %[src]",
+        "http-request del-header x-forwarded- -m beg",
         "http-request set-header x-real-ip %[src]",
-        "http-request set-header x-forwarded-proto http",
-        "http-request set-header x-forwarded-host %[req.hdr(host)]",
-        "http-request set-header x-forwarded-port %[dst_port]",
+        "http-request add-header x-forwarded-for %[req.fhdr(x-real-ip)]",
+        "http-request add-header x-forwarded-proto http",
+        "http-request add-header x-forwarded-host %[req.hdr(host)]",
+        "http-request add-header x-forwarded-port %[dst_port]",
     ]
 
 
 def _page_backends() -> list[str]:
     return [
-        _section(f"backend page-{name}", _answer(name, page))
+        _section(f"backend page-{name}", [*(_shown_host() if page is pages.MISSING else ()), *_answer(name, page)])
         for name, page in pages.named().items()
         if page is not pages.LOOP
+    ]
+
+
+def _shown_host() -> list[str]:
+    """The name that was asked for, where it is one: nothing that a client wrote gets into a page otherwise."""
+    return [
+        'http-request set-var(txn.shown_host) str("that you asked for")',
+        f"http-request set-var(txn.shown_host) {HOST_CAPTURED} if {{ {HOST_CAPTURED} -m reg ^[a-z0-9._-]{{1,253}}$ }}",
     ]
 
 

@@ -98,10 +98,12 @@ class HAProxy:
         commands = await self._map_changes(config.DEPLOYMENTS, config.deployments_map([backend]), remove=False)
         for name, entry in wanted.items():
             commands += _placed(slot, entry, seen.get(name))
+        taking = {server.name for server in seen.values() if not server.is_closed}
+        # HAProxy's own checks may have failed while the app was starting or unwell. The prober has asked it since.
+        commands += [f"set server {slot}/{name} health up" for name in sorted(opened - taking)]
         # Those that open come first: the slot is never without a server that takes requests in between.
         commands += [f"set server {slot}/{name} state ready" for name in sorted(opened)]
-        closing = sorted((seen.keys() | wanted.keys()) - opened)
-        commands += [f"set server {slot}/{name} state drain" for name in closing]
+        commands += [f"set server {slot}/{name} state drain" for name in sorted(taking - opened)]
         await self._apply(commands)
         await self._remove(slot, sorted(seen.keys() - wanted.keys()))
 

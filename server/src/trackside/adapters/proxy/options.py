@@ -16,6 +16,7 @@ class Limits:
     connect_seconds: float = 2.0
     server_seconds: float = 900.0  # of silence while an app works on an answer, or between events of a stream
     tunnel_seconds: float = 3600.0  # of silence on a WebSocket
+    resent_rate: int = 5000  # requests per second up to which one is sent again that an app gave no answer to
     hops: int = 10  # times one request may pass this edge
     logged_backlog: int = 500_000  # access lines kept while nobody reads them; later ones are dropped and counted
 

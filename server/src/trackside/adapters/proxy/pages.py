@@ -5,9 +5,10 @@ Texts are HAProxy log-formats: `%[…]` is filled in for each request, a plain p
 
 from dataclasses import dataclass
 
+from trackside.adapters.proxy.access import REQUEST_ID_CAPTURED
 from trackside.rooms.networking.model import Page
 
-REQUEST_ID = "%[var(txn.request_id)]"
+REQUEST_ID = f"%[{REQUEST_ID_CAPTURED}]"
 HOST = "%[var(txn.shown_host)]"
 
 

@@ -1,15 +1,18 @@
-"""Prepares the database: schemas brought up to date, the keys' fingerprint compared, the first workspace made."""
+"""The operator's work on the database: schemas brought up to date, the keys' fingerprint compared, the first workspace made,
+events verified, tokens made, listed and revoked.
+"""
 
 import asyncio
 
 from sqlalchemy import text
 
+from trackside.kit import events
 from trackside.kit.crypto import KeyMissing, Keyring
 from trackside.kit.db import Database
 from trackside.migrations.run import application_role, migrate_platform, migrate_workspace
 from trackside.rooms.identity import service as identity
 from trackside.rooms.identity.errors import WorkspaceMissing
-from trackside.rooms.identity.model import DEFAULT_WORKSPACE
+from trackside.rooms.identity.model import DEFAULT_WORKSPACE, NewToken, Token
 
 
 async def prepare(owner_url: str, database: Database, owner: Database, keyring: Keyring) -> None:
@@ -40,8 +43,36 @@ async def _check_keys(owner: Database, keyring: Keyring) -> None:
             raise KeyMissing("The keys of this state directory are not those the database was written with.")
 
 
-async def create_token(database: Database, name: str) -> str:
+async def verify_events(database: Database) -> dict[str, int]:
+    """The streams whose chain is broken, with the number of the first broken event."""
+    broken: dict[str, int] = {}
+    async with database.transaction() as tx:
+        workspaces = await identity.all_workspaces(tx)
+        if (seq := await events.verify(tx, "platform")) is not None:
+            broken["platform"] = seq
+    for workspace in workspaces:
+        async with database.transaction(workspace.id) as tx:
+            if (seq := await events.verify(tx, "workspace")) is not None:
+                broken[workspace.name] = seq
+    return broken
+
+
+async def create_token(database: Database, name: str) -> NewToken:
     """A token that acts as the owner of the workspace `default`."""
     async with database.transaction() as tx:
         workspace = await identity.workspace_named(tx, DEFAULT_WORKSPACE)
         return await identity.create_token(tx, workspace.id, name)
+
+
+async def list_tokens(database: Database) -> list[Token]:
+    """The tokens of the workspace `default`."""
+    async with database.transaction() as tx:
+        workspace = await identity.workspace_named(tx, DEFAULT_WORKSPACE)
+        return await identity.list_tokens(tx, workspace.id)
+
+
+async def revoke_token(database: Database, named: str) -> Token:
+    """Revoke a token of the workspace `default`."""
+    async with database.transaction() as tx:
+        workspace = await identity.workspace_named(tx, DEFAULT_WORKSPACE)
+        return await identity.revoke_token(tx, workspace.id, named)

@@ -1,4 +1,4 @@
-"""The REST application: routes, injected parts, headers that every answer carries, and the OpenAPI description."""
+"""The REST application: routes, injected parts, and the OpenAPI description."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -8,13 +8,16 @@ import msgspec
 from litestar import Litestar, Router, get
 from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
-from litestar.types import Message, Scope
 
 from trackside.entry.rest.description import describe, operation_id
-from trackside.entry.rest.errors import BODY_BYTES, HANDLERS, request_id
+from trackside.entry.rest.envelope import Envelope
+from trackside.entry.rest.errors import BODY_BYTES, HANDLERS
 from trackside.entry.rest.transaction import provide_actor, provide_transaction
 from trackside.kit.db import Database
+from trackside.rooms.access.model import Actor
+from trackside.rooms.audit.rest import router as audit
 from trackside.rooms.builds.ports import Uploads
 from trackside.rooms.deployments.rest import router as deployments
 from trackside.rooms.identity.rest import router as identity
@@ -24,7 +27,10 @@ from trackside.rooms.projects.service import Vault
 from trackside.rooms.telemetry.ports import LogStore
 from trackside.rooms.telemetry.rest import router as telemetry
 
-ROUTERS: Sequence[Router] = (identity, projects, deployments, telemetry)
+INJECTED = (
+    "database", "vault", "addressing", "log_store", "uploads", "public", "kept_images", "allow_engine_images"
+)  # fmt: skip
+ROUTERS: Sequence[Router] = (identity, projects, deployments, telemetry, audit)
 
 
 @dataclass(frozen=True)
@@ -38,14 +44,21 @@ class RestParts:
     uploads: Uploads
     public: str
     version: str
+    kept_images: int
+    allow_engine_images: bool = False
 
 
 class Version(msgspec.Struct):
     version: str
 
 
-def create_app(parts: RestParts) -> Litestar:
-    """The application."""
+def create_door(parts: RestParts) -> Envelope:
+    """What is served."""
+    return Envelope(create_app(parts), parts.version)  # pyright: ignore[reportArgumentType]
+
+
+def create_app(parts: RestParts, actor_of: Callable[..., Awaitable[Actor]] = provide_actor) -> Litestar:
+    """The application inside. `actor_of` finds out who asks."""
 
     @get("/v1/version", tags=["platform"], security=[{}])
     async def read_version() -> Version:
@@ -55,19 +68,16 @@ def create_app(parts: RestParts) -> Litestar:
     app = Litestar(
         route_handlers=[read_version, *ROUTERS],
         dependencies={
-            **{
-                name: Provide(_given(getattr(parts, name)), sync_to_thread=False)
-                for name in ("database", "vault", "addressing", "log_store", "uploads", "public")
-            },
-            "actor": Provide(provide_actor),
+            **{name: Provide(_given(getattr(parts, name)), sync_to_thread=False) for name in INJECTED},
+            "actor": Provide(actor_of),
             "tx": Provide(provide_transaction),
         },
         exception_handlers=HANDLERS,  # pyright: ignore[reportArgumentType]
-        before_send=[_headers(parts.version)],
         openapi_config=OpenAPIConfig(
             title="Trackside",
             version=parts.version,
             path="/v1/schema",
+            render_plugins=[JsonRenderPlugin()],  # no page: those of the framework load scripts from elsewhere
             components=Components(security_schemes={"token": SecurityScheme(type="http", scheme="bearer")}),
             security=[{"token": []}],
             use_handler_docstrings=True,
@@ -85,17 +95,3 @@ def _given(value: Any) -> Callable[[], Any]:
         return value
 
     return give
-
-
-def _headers(version: str) -> Callable[[Message, Scope], Awaitable[None]]:
-    """Every answer says which server it is and which request it answers, also where nothing is at the address."""
-
-    async def add(message: Message, scope: Scope) -> None:
-        if message["type"] == "http.response.start":
-            message["headers"] = [
-                *message["headers"],
-                (b"trackside-version", version.encode()),
-                (b"x-request-id", request_id(scope).encode()),
-            ]
-
-    return add

@@ -16,6 +16,7 @@ from litestar.openapi.spec import (
 
 from trackside.entry.rest.errors import STATUS
 from trackside.kit.errors import Kind
+from trackside.rooms.projects.rest import service_config
 
 SENTENCES = {
     Kind.INVALID: "The request is not valid; nothing was changed.",
@@ -45,6 +46,7 @@ def describe(app: Litestar) -> None:
     document = app.openapi_schema
     components = document.components or Components()
     components.schemas["Error"] = _error_schema()
+    components.schemas["ServiceConfig"] = service_config()
     components.responses = {str(kind): _error_response(kind) for kind in Kind}
     for path, item in (document.paths or {}).items():
         for operation in operations(item):

@@ -1,5 +1,6 @@
 """Errors as REST tells them. The only place that knows HTTP statuses."""
 
+from dataclasses import dataclass
 from typing import Any, cast
 
 import structlog
@@ -7,6 +8,9 @@ from litestar import Request
 from litestar.exceptions import ClientException, HTTPException
 from litestar.response import Response
 from litestar.types import Scope
+from psycopg.errors import DiskFull
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from trackside.kit.errors import Kind, TracksideError
 from trackside.kit.ids import new_id
@@ -26,37 +30,91 @@ BODY_BYTES = 16 << 20
 REFERENCE = "See the API reference at /v1/schema."
 
 
+@dataclass(frozen=True)
+class DoorError:
+    """An error that no room knows of: the request never came as far."""
+
+    code: str
+    kind: str
+    status: int
+    sentence: str
+    hint: str
+
+
+INVALID = DoorError("rest.invalid", "invalid", 400, "The request is not understood.", REFERENCE)
+MISSING = DoorError("rest.missing", "missing", 404, "There is nothing at this address.", REFERENCE)
+METHOD_REFUSED = DoorError(
+    "rest.method_refused",
+    "invalid",
+    405,
+    "This address does not take this method.",
+    "The header Allow names those it takes.",
+)
+TOO_LARGE = DoorError(
+    "rest.too_large", "invalid", 413, f"The body is larger than {BODY_BYTES >> 20} MiB.",
+    "Send less at once; sources go to the uploads of a service instance, as `trackside up` does.",
+)  # fmt: skip
+INTERNAL = DoorError(
+    "internal", "internal", 500, "Something went wrong on our side.",
+    "Try again; the platform's log has the details under this request id.",
+)  # fmt: skip
+DATABASE_AWAY = DoorError(
+    "rest.database_away", "unavailable", 503, "The platform's database does not answer.",
+    "Try again in a moment; look at `trackside server status` where it lasts. What serves goes on serving.",
+)  # fmt: skip
+DATABASE_FULL = DoorError(
+    "rest.database_full", "unavailable", 503, "The disk of the platform's database is full.",
+    "Make room on it: `trackside server doctor` names it. What serves goes on serving.",
+)  # fmt: skip
+DOOR_ERRORS = (INVALID, MISSING, METHOD_REFUSED, TOO_LARGE, INTERNAL, DATABASE_AWAY, DATABASE_FULL)
+
+
+def of_status(status: int) -> DoorError:
+    """What we call what the web framework calls by a status."""
+    if status >= 500:
+        return INTERNAL
+    return next((error for error in DOOR_ERRORS if error.status == status), INVALID)
+
+
 def request_id(scope: Scope) -> str:
     """What names the request: in its answer's header, in its error, and in the platform's log."""
     return scope.setdefault("state", {}).setdefault("request_id", new_id().hex)
 
 
-def error_response(request: Request[Any, Any, Any], status: int, error: dict[str, str]) -> Response[Any]:
+def body_of(scope: Scope, error: DoorError, sentence: str = "") -> dict[str, dict[str, str]]:
     """The one shape of all errors."""
-    return Response({"error": {**error, "request_id": request_id(request.scope)}}, status_code=status)
+    scope.setdefault("state", {})["is_told"] = True
+    return {
+        "error": {
+            "code": error.code,
+            "kind": error.kind,
+            "message": sentence or error.sentence,
+            "hint": error.hint,
+            "request_id": request_id(scope),
+        }
+    }
+
+
+def is_told(scope: Scope) -> bool:
+    """Whether the answer that is being sent is an error in our shape."""
+    return bool(scope.get("state", {}).get("is_told"))
 
 
 def told(request: Request[Any, Any, Any], error: TracksideError) -> Response[Any]:
     """An error of ours."""
-    return error_response(
-        request,
-        STATUS[error.kind],
-        {"code": error.code, "kind": str(error.kind), "message": error.sentence, "hint": error.hint},
-    )
+    status = STATUS[error.kind]
+    as_told = DoorError(error.code, str(error.kind), status, error.sentence, error.hint)
+    return Response(body_of(request.scope, as_told), status_code=status)
 
 
 def refused(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
     """What the web framework refuses: unknown routes, bodies that are too large or do not fit."""
-    if error.status_code >= 500:
+    found = of_status(error.status_code)
+    if found is INTERNAL:
         return unexpected(request, error)
-    code, kind, message = "rest.invalid", Kind.INVALID, f"The request is not understood: {_detail(error)}"
-    if error.status_code in (404, 405):
-        code, kind, message = "rest.missing", Kind.MISSING, "There is nothing at this address."
-    elif error.status_code == 413:
-        code, message = "rest.too_large", f"The body is larger than {BODY_BYTES >> 20} MiB."
-    return error_response(
-        request, STATUS[kind], {"code": code, "kind": str(kind), "message": message, "hint": REFERENCE}
-    )
+    sentence = f"The request is not understood: {_detail(error)}" if found is INVALID else ""
+    allow = {key: value for key, value in (error.headers or {}).items() if key.lower() == "allow"}
+    return Response(body_of(request.scope, found, sentence), status_code=found.status, headers=allow)
 
 
 def too_deep(request: Request[Any, Any, Any], _: RecursionError) -> Response[Any]:
@@ -74,17 +132,26 @@ def _detail(error: HTTPException) -> str:
 
 def unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
     """A defect of ours: told without its inside, logged with it."""
-    log.error("a request failed", path=request.url.path, request_id=request_id(request.scope), exc_info=error)
-    return error_response(
-        request,
-        500,
-        {
-            "code": "internal",
-            "kind": "internal",
-            "message": "Something went wrong on our side.",
-            "hint": "Try again; the platform's log has the details under this request id.",
-        },
-    )
+    log_defect(request.scope, error)
+    return Response(body_of(request.scope, INTERNAL), status_code=INTERNAL.status)
 
 
-HANDLERS = {TracksideError: told, HTTPException: refused, RecursionError: too_deep, Exception: unexpected}
+def without_database(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+    """The database is away, restarts, hangs, or can't write."""
+    found = DATABASE_FULL if isinstance(getattr(error, "orig", None), DiskFull) else DATABASE_AWAY
+    log.warning("the database failed a request", path=request.scope.get("path"), error=str(error).partition("\n")[0])
+    return Response(body_of(request.scope, found), status_code=found.status)
+
+
+def log_defect(scope: Scope, error: Exception) -> None:
+    """Keep a defect's inside where only the operator looks."""
+    log.error("a request failed", path=scope.get("path"), request_id=request_id(scope), exc_info=error)
+
+
+HANDLERS = {
+    TracksideError: told,
+    HTTPException: refused,
+    RecursionError: too_deep,
+    **dict.fromkeys((OperationalError, InterfaceError, PoolTimeout), without_database),
+    Exception: unexpected,
+}

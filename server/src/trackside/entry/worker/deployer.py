@@ -1,25 +1,34 @@
 """The deployer: converges service instances, pulls images, clears away what was deleted; wakes by job, nudge and timer."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from uuid import UUID
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
+from trackside.entry.worker.collecting import AGAIN, collecting
 from trackside.entry.worker.nudges import Nudges, forever
 from trackside.entry.worker.running import run_jobs
 from trackside.kit.db import Database
+from trackside.kit.errors import TracksideError
 from trackside.kit.jobs import Job, Jobs
 from trackside.rooms.deployments import tasks
 from trackside.rooms.deployments.ports import Runtime
 from trackside.rooms.deployments.service.engine import Engine, deletion
 from trackside.rooms.networking.service import REPORT_CHANNEL
+from trackside.rooms.telemetry import tasks as telemetry
 
 log = structlog.get_logger()
 LOOK = 10.0
 """Seconds between looks at everything that is due."""
-DELETION_PAUSE = 0.3
+PAUSE = 0.3
+GARBAGE_LOOKS = 200
+"""Looks, with a pause each, for which a job for garbage waits: for containers to be gone, or an engine or a database to be back."""
+DELETION_LOOKS = 40
+"""Looks, with a pause each, for which a deletion waits for what it sent away; then the timer asks again. What sends it away are jobs
+of the same queue, and very many deletions must leave them room."""
 CONCURRENCY = 64
 
 
@@ -32,6 +41,8 @@ class Deployer:
     engine: Engine
     runtime: Runtime
     nudges: Nudges
+    drop_logs: Callable[[UUID], Awaitable[bool]]
+    """Drop the logs of what was deleted; whether that was all."""
 
 
 async def run(deployer: Deployer) -> None:
@@ -42,6 +53,8 @@ async def run(deployer: Deployer) -> None:
         group.create_task(forever("edge reports", lambda: _reports(deployer)))
         group.create_task(forever("container events", lambda: _containers(deployer)))
         group.create_task(forever("timer", lambda: _timer(deployer)))
+        group.create_task(forever("garbage", lambda: collecting("the apps' engine", deployer.engine.collect), AGAIN))
+        group.create_task(forever("uploads", lambda: collecting("uploads", deployer.engine.collect_uploads), AGAIN))
 
 
 def declare(deployer: Deployer) -> None:
@@ -57,16 +70,33 @@ def declare(deployer: Deployer) -> None:
 
     async def clear_away(workspace_id: str, kind: str, subject_id: str) -> None:
         wanted = deletion(UUID(workspace_id), kind, UUID(subject_id))
-        while not await engine.clear_away(wanted):
-            await asyncio.sleep(DELETION_PAUSE)
+        for _ in range(DELETION_LOOKS):
+            if await engine.clear_away(wanted):
+                return
+            await asyncio.sleep(PAUSE)
 
     async def collect_images(workspace_id: str, instance_id: str) -> None:
-        await engine.collect_images(UUID(workspace_id), UUID(instance_id))
+        await _patiently("images", lambda: engine.collect_images(UUID(workspace_id), UUID(instance_id)))
+
+    async def drop_logs(workspace_id: str) -> None:
+        await _patiently("logs", lambda: deployer.drop_logs(UUID(workspace_id)))
 
     deployer.jobs.task(tasks.CONVERGE, tasks.DEPLOYER_QUEUE, converge)
     deployer.jobs.task(tasks.PREPARE, tasks.DEPLOYER_QUEUE, prepare)
     deployer.jobs.task(tasks.CLEAR_AWAY, tasks.DEPLOYER_QUEUE, clear_away)
     deployer.jobs.task(tasks.COLLECT_IMAGES, tasks.DEPLOYER_QUEUE, collect_images)
+    deployer.jobs.task(telemetry.DROP_LOGS, telemetry.QUEUE, drop_logs)
+
+
+async def _patiently(what: str, remove: Callable[[], Awaitable[bool]]) -> None:
+    """Until `remove` says that all is gone, for a minute; what is left goes with the next collection."""
+    for _ in range(GARBAGE_LOOKS):
+        try:
+            if await remove():
+                return
+        except (TracksideError, SQLAlchemyError) as error:
+            log.warning("garbage can't be removed now", what=what, error=str(error))
+        await asyncio.sleep(PAUSE)
 
 
 async def _reports(deployer: Deployer) -> AsyncIterator[None]:
@@ -95,15 +125,14 @@ async def _defer(deployer: Deployer, jobs: list[Job]) -> None:
 
 
 async def _timer(deployer: Deployer) -> AsyncIterator[None]:
-    """Nudge everything that is due, so that a lost job is only late."""
+    """Find everything that waits for work, so that a lost job is only late."""
+    engine = deployer.engine
     while True:
-        due = await deployer.engine.due()
-        wanted = [tasks.converge(workspace_id, instance_id) for workspace_id, instance_id in due]
-        for workspace_id in {workspace_id for workspace_id, _ in due}:
-            for deployment_id, is_image in await deployer.engine.unprepared(workspace_id):
-                wanted.append(tasks.prepare(workspace_id, deployment_id, is_image=is_image))
-        for one in await deployer.engine.deletions():
+        wanted = [tasks.prepare(workspace_id, deployment_id) for workspace_id, deployment_id in await engine.unpulled()]
+        for one in await engine.deletions():
             wanted.append(tasks.clear_away(one.workspace_id, str(one.kind), one.subject_id))
         await _defer(deployer, wanted)
+        restless = await engine.restless()  # last: it can do nothing without the engine
+        await _defer(deployer, [tasks.converge(workspace_id, instance_id) for workspace_id, instance_id in restless])
         yield
         await asyncio.sleep(LOOK)

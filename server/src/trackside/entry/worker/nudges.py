@@ -8,6 +8,10 @@ from uuid import UUID
 import structlog
 
 log = structlog.get_logger()
+AT_EASE = 8
+"""So many service instances are looked at as often as each wants; more share that pace, or looking would take the processor from
+what is looked at. Nudges are not slowed down.
+"""
 
 
 class Nudges:
@@ -18,12 +22,12 @@ class Nudges:
 
     @contextmanager
     def attend(self, instance_id: UUID) -> Generator[Callable[[float], Awaitable[None]]]:
-        """Take nudges for a service instance meanwhile; yields a sleep that a nudge ends."""
+        """Take nudges for a service instance meanwhile; yields a sleep that a nudge ends, longer in a crowd."""
         event = self._events.setdefault(instance_id, asyncio.Event())
 
         async def wait(seconds: float) -> None:
             with suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
+                async with asyncio.timeout(seconds * max(1.0, len(self._events) / AT_EASE)):
                     await event.wait()
             event.clear()
 

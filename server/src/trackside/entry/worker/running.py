@@ -1,7 +1,6 @@
 """Runs jobs of some queues, gives back those of workers that died, and stops at once when the process is told to."""
 
 import asyncio
-from contextlib import suppress
 
 import structlog
 from procrastinate.worker import Worker
@@ -9,11 +8,13 @@ from procrastinate.worker import Worker
 from trackside.kit.jobs import Jobs
 
 log = structlog.get_logger()
-POLL = 0.25
-"""Seconds between looks for jobs without a notice: the end of a job that held a lock tells nobody."""
+POLL = 2.0
+"""Seconds between looks for jobs without a notice: one that was lost, or a job whose delay is over."""
+REGISTERED = 0.01
 HEARTBEAT = 2.0
+RESCUE = 1.0
 STALLED = 8.0
-"""Seconds without a heartbeat after which a worker's jobs are given to others."""
+"""Seconds without a heartbeat after which a worker's jobs are given to others, should it hang and keep its lease."""
 
 
 async def run_jobs(jobs: Jobs, queues: list[str], concurrency: int) -> None:
@@ -22,12 +23,13 @@ async def run_jobs(jobs: Jobs, queues: list[str], concurrency: int) -> None:
         try:
             async with jobs.app.open_async():
                 await _work(jobs, queues, concurrency)
-        except Exception as error:  # noqa: BLE001 — a database that restarts must not end the process
-            log.warning("the job queue broke off", error=str(error))
+        except* Exception as error:  # noqa: BLE001 — a database that restarts must not end the process
+            log.warning("the job queue broke off", error=str(error.exceptions[0]))
         await asyncio.sleep(1)
 
 
 async def _work(jobs: Jobs, queues: list[str], concurrency: int) -> None:
+    """Until one of the three breaks: the work, the lease on it, the look for what dead workers have left."""
     worker = Worker(
         app=jobs.app,
         queues=queues,
@@ -39,17 +41,20 @@ async def _work(jobs: Jobs, queues: list[str], concurrency: int) -> None:
         update_heartbeat_interval=HEARTBEAT,
         stalled_worker_timeout=STALLED,
     )
-    rescuing = asyncio.ensure_future(_rescue(jobs))
-    try:
-        await worker.run()
-    finally:
-        rescuing.cancel()
-        with suppress(asyncio.CancelledError):
-            await rescuing
+    async with asyncio.TaskGroup() as group:
+        group.create_task(worker.run())
+        group.create_task(_hold_lease(jobs, worker))
+        group.create_task(_rescue(jobs, worker))
 
 
-async def _rescue(jobs: Jobs) -> None:
+async def _hold_lease(jobs: Jobs, worker: Worker) -> None:
+    while worker.worker_id is None:
+        await asyncio.sleep(REGISTERED)
+    await jobs.hold_lease(worker.worker_id)
+
+
+async def _rescue(jobs: Jobs, worker: Worker) -> None:
     while True:
-        if count := await jobs.rescue(STALLED):
+        if count := await jobs.rescue(STALLED, worker.worker_id):
             log.info("gave back jobs of workers that died", count=count)
-        await asyncio.sleep(STALLED / 2)
+        await asyncio.sleep(RESCUE)

@@ -30,10 +30,14 @@ class Permission(StrEnum):
     DEPLOYMENT_CANCEL = "deployment.cancel"
     DEPLOYMENT_REMOVE = "deployment.remove"
     LOG_READ = "log.read"
+    EVENT_READ = "event.read"
     TOKEN_CREATE = "token.create"
 
 
-_READ = frozenset({Permission.PROJECT_READ, Permission.CONFIG_READ, Permission.DEPLOYMENT_READ, Permission.LOG_READ})
+_READ = frozenset(
+    {Permission.PROJECT_READ, Permission.CONFIG_READ, Permission.DEPLOYMENT_READ, Permission.LOG_READ}
+    | {Permission.EVENT_READ}
+)
 _DEPLOY = _READ | {
     Permission.SERVICE_WRITE,
     Permission.CONFIG_WRITE,

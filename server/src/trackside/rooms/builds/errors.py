@@ -50,3 +50,26 @@ class ImageUnavailable(TracksideError):
     code = "builds.image_unavailable"
     kind = Kind.UNAVAILABLE
     hint = "Check the image's name, and that the machine's container engine can reach its registry."
+
+
+class RegistryRefused(ImageUnavailable):
+    """The operator has named the registries that may be asked, and this is none of them."""
+
+    code = "builds.registry_refused"
+    kind = Kind.DENIED
+    hint = "Use an image from one of those, or let the operator add the registry to `image_registries`."
+
+
+class ImageGone(ImageUnavailable):
+    """The image is not on the engine (any longer)."""
+
+    code = "builds.image_gone"
+    hint = "Deploy again."
+
+
+class LowDisk(TracksideError):
+    """Nothing is built, pulled or uploaded until there is room again; what runs goes on."""
+
+    code = "builds.low_disk"
+    kind = Kind.LIMIT
+    hint = "Make room on the platform's machine (`bin/trackside admin collect`, `bin/trackside server doctor`), then deploy again."

@@ -14,3 +14,10 @@ class UploadReceived(Event):
     service_instance_id: UUID
     sha256: str
     size_bytes: int
+
+
+@dataclass(frozen=True)
+class UploadsForgotten(Event):
+    """The service instance was deleted, and the archives that were uploaded for it are removed."""
+
+    service_instance_id: UUID

@@ -1,10 +1,14 @@
 """Values of the builds room: sources, snapshots, build orders, images."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 from uuid import UUID
+
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,17 @@ class ImageSource:
 
     reference: str
     kind: str = "image"
+
+    @property
+    def digest(self) -> str | None:
+        """The one content that the reference means; None for a name, which may mean another one tomorrow."""
+        found = self.reference.rpartition("@")[2]
+        return found if _DIGEST.fullmatch(found) else None
+
+    @property
+    def is_content_id(self) -> bool:
+        """Whether it names nothing but a content, which no registry can be asked for."""
+        return self.reference == self.digest
 
 
 Source = GitSource | UploadSource | ImageSource
@@ -81,9 +96,14 @@ class Limit(StrEnum):
 
 @dataclass(frozen=True)
 class BuildSettings:
-    """What the environment config says of a build (`build.*` of a service, Railway's names in snake case)."""
+    """What the environment config says of a build (`build.*` of a service, Railway's names in snake case).
 
-    builder: str = "AUTO"  # AUTO: a Dockerfile where there is one, else zero-config; DOCKERFILE; RAILPACK (zero-config)
+    `builder`: AUTO is a Dockerfile where there is one, else zero-config; DOCKERFILE and RAILPACK (zero-config) are one of the
+    two outright. NIXPACKS, which older configs of Railway's name, means AUTO: there too a Dockerfile goes before it.
+    `start_command` is that of `deploy.*`: a recognised app may have no other.
+    """
+
+    builder: str = "AUTO"
     dockerfile_path: str | None = None
     target: str | None = None
     build_arguments: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -136,3 +156,45 @@ class Upload:
     service_instance_id: UUID
     sha256: str
     size_bytes: int
+
+
+def source_text(source: Mapping[str, Any]) -> str:
+    """A source, as the config has it, in a few words: `example.com/app@main`, `image app:1`, `an upload`."""
+    kind = source.get("kind")
+    if kind == "image":
+        return f"image {source.get('reference') or ''}".rstrip()
+    if kind != "git":
+        return "an upload" if kind == "upload" else "its source"
+    url = str(source.get("url") or "")
+    where = (url.partition("://")[2] or url).rpartition("@")[2].removesuffix(".git")
+    return f"{where}@{source['reference']}" if source.get("reference") else where
+
+
+@dataclass(frozen=True)
+class DiskSpace:
+    """A disk that deployments fill: what is on it, in words; where; bytes free and in all."""
+
+    name: str
+    place: str
+    free_bytes: int
+    total_bytes: int
+    is_for_builds: bool = False  # only builds need room on it
+
+
+@dataclass(frozen=True)
+class LeastSpace:
+    """From when on a disk is low: with less free than so many bytes or so many per cent of it, whichever is less."""
+
+    size_bytes: int = 2 << 30
+    percent: float = 5.0
+
+    def of(self, space: DiskSpace) -> int:
+        """Bytes that must be free."""
+        return min(self.size_bytes, int(space.total_bytes * self.percent / 100))
+
+    def is_low(self, space: DiskSpace) -> bool:
+        return space.free_bytes < self.of(space)
+
+    def sentence(self, space: DiskSpace) -> str:
+        """How it stands with the disk, for people."""
+        return f"The disk of {space.name} is low: {space.free_bytes >> 20} MiB are free, {self.of(space) >> 20} MiB are needed."

@@ -19,19 +19,20 @@ from trackside_planner import (
 )
 
 DOCKERFILE = "Dockerfile"
+_SYNTAX = re.compile(r"\A(?:[ \t]*#[ \t]*\w+[ \t]*=[^\n]*\n)*?[ \t]*#[ \t]*syntax[ \t]*=[ \t]*(\S+)", re.IGNORECASE)
+"""The parser directive that names a frontend; directives come before anything else, comments included."""
 
 
 @dataclass(frozen=True)
 class PlannedBuild:
     """What is built, and what the source says of how it runs.
 
-    `start_command` is None where the image's own command starts the app. `port_expected` is False for an app that listens
-    nowhere (a Procfile with a worker only). `hash` is the plan's, None for a Dockerfile.
+    `port_expected` is False for an app that listens nowhere (a Procfile with a worker only). `hash` is the plan's, None for a
+    Dockerfile.
     """
 
     dockerfile: str
     is_planned: bool
-    start_command: str | None
     port_expected: bool
     pre_deploy_command: str | None
     processes: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -45,7 +46,7 @@ def plan(settings: BuildSettings, tree: Tree) -> PlannedBuild:
     must_be_dockerfile = settings.builder == "DOCKERFILE" or settings.dockerfile_path is not None
     text = None if settings.builder == "RAILPACK" and settings.dockerfile_path is None else _dockerfile(tree, path)
     if text is not None:
-        return _from_dockerfile(settings, tree, path, text)
+        return _from_dockerfile(tree, path, text)
     if must_be_dockerfile:
         raise PlanFailed(
             f"There is no Dockerfile at `{path}` in the source.", hint="Correct the path, or set the builder to AUTO."
@@ -71,7 +72,7 @@ def _dockerfile(tree: Tree, path: str) -> str | None:
     return tree.text(normal)
 
 
-def _from_dockerfile(settings: BuildSettings, tree: Tree, path: str, text: str) -> PlannedBuild:
+def _from_dockerfile(tree: Tree, path: str, text: str) -> PlannedBuild:
     if not text.strip():
         raise PlanFailed(
             f"The Dockerfile at `{path}` is empty.", hint="Write it, or remove it to let the source be recognised."
@@ -80,12 +81,23 @@ def _from_dockerfile(settings: BuildSettings, tree: Tree, path: str, text: str) 
     return PlannedBuild(
         dockerfile=text,
         is_planned=False,
-        start_command=settings.start_command,
         port_expected=True,
         pre_deploy_command=processes.get("release"),
         processes=dict(processes),
-        reasons=(Decision("builder", "Dockerfile", "a Dockerfile goes before everything else", path),),
+        reasons=(
+            Decision("builder", "Dockerfile", "a Dockerfile goes before everything else", path),
+            *_frontend(text, path),
+        ),
     )
+
+
+def _frontend(text: str, path: str) -> tuple[Decision, ...]:
+    """That the frontend which a Dockerfile asks for is not fetched, where it asks for one."""
+    asked = _SYNTAX.match(text)
+    if asked is None:
+        return ()
+    rule = "the platform's rule to fetch no frontend image"
+    return (Decision("syntax", "the build engine's own", rule, path, (asked[1],)),)
 
 
 def _from_planner(settings: BuildSettings, tree: Tree) -> PlannedBuild:
@@ -96,7 +108,6 @@ def _from_planner(settings: BuildSettings, tree: Tree) -> PlannedBuild:
     return PlannedBuild(
         dockerfile=render_dockerfile(build),
         is_planned=True,
-        start_command=None,
         port_expected=build.port_expected,
         pre_deploy_command=build.pre_deploy_command,
         processes=build.processes,

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 from uuid import UUID
 
-from trackside.rooms.builds.model import BuildOrder, Commit, GitCredentials, GitSource, Image
+from trackside.kit.garbage import Freed
+from trackside.rooms.builds.model import BuildOrder, Commit, DiskSpace, GitCredentials, GitSource, Image
 
 BuildLog = Callable[[str], Awaitable[None]]
 """Takes one line of a build's log, without its newline."""
@@ -38,16 +39,34 @@ class Builder(Protocol):
         """End a running build at once and leave nothing of it behind; no error where none runs."""
         ...
 
+    async def collect(self, *, is_idle: bool, is_trial: bool = False) -> list[Freed]:
+        """Drop what is too old or too much of the build cache and of what killed builds left; in a trial only tell.
+
+        `is_idle`: nothing is being built, so an image without a name is waited for by nobody. Errors: `ImageUnavailable`.
+        """
+        ...
+
+    async def make_room(self, *, is_idle: bool) -> None:
+        """Drop all of the build cache that no running build needs, and where nothing is being built (`is_idle`) every image."""
+        ...
+
     async def publish(self, image_id: str, labels: Mapping[str, str], log: BuildLog) -> Image:
-        """Move a built image to the engine that runs apps (a no-op where it is there already)."""
+        """Move a built image to the engine that runs apps (a no-op where it is there already).
+
+        Errors: `builds.errors.ImageGone` where it was taken away at once: it may be tried again.
+        """
         ...
 
 
 class Images(Protocol):
     """The images of the engine that runs apps. Errors: `builds.errors.ImageUnavailable`."""
 
-    async def pull(self, reference: str, log: BuildLog) -> Image:
-        """Fetch an image by reference; one that is on the engine by that very content id is not fetched again."""
+    async def pull(self, reference: str, log: BuildLog, name: str, *, from_engine: bool = False) -> Image:
+        """Fetch an image by reference from its registry and `keep` it under a name; no other name of it is left behind.
+
+        `from_engine`: where the engine has that very content (`sha256:…`, `name@sha256:…`), no registry is asked. Whoever
+        says so has seen to it that the content may be had: a registry would ask for a login, the engine does not.
+        """
         ...
 
     async def inspect(self, image_id: str) -> Image | None:
@@ -55,7 +74,10 @@ class Images(Protocol):
         ...
 
     async def keep(self, image_id: str, name: str) -> None:
-        """Hold an image under a name of ours (`trackside/<installation>/…`), so that no foreign clean-up takes it."""
+        """Hold an image under a name of ours (`trackside/<installation>/…`), so that no foreign clean-up takes it.
+
+        Errors: `builds.errors.ImageGone` where it is not there (any longer).
+        """
         ...
 
     async def kept(self) -> Mapping[str, str]:
@@ -66,15 +88,43 @@ class Images(Protocol):
         """Give up names; an image without any name left and without a container is removed by this."""
         ...
 
+    async def unnamed(self) -> Mapping[str, int]:
+        """Images built by this installation that have no name, of ours or of anybody, by content id: their size in bytes."""
+        ...
+
+    async def drop_unnamed(self) -> None:
+        """Remove those that no container uses. Whoever is about to `keep` one finds it gone, and has it published anew."""
+        ...
+
+
+class Disks(Protocol):
+    """The disks that deployments fill."""
+
+    async def measure(self) -> Sequence[DiskSpace]:
+        """How each stands now. One that can't be looked at is left out."""
+        ...
+
 
 @runtime_checkable
 class Uploads(Protocol):
     """Keeps uploaded archives."""
 
     async def receive(self, workspace_id: UUID, upload_id: UUID, chunks: AsyncIterator[bytes]) -> tuple[str, int]:
-        """Store the bytes as they come; (SHA-256 in hex, size). Errors: `ArchiveRefused` (too large)."""
+        """Store the bytes as they come; (SHA-256 in hex, size). Errors: `ArchiveRefused` (too large), `LowDisk`."""
         ...
 
     async def path(self, workspace_id: UUID, upload_id: UUID) -> Path:
         """A file with the archive's bytes. Errors: `builds.errors.SourceRefused` where it is gone."""
+        ...
+
+    async def drop(self, workspace_id: UUID, upload_id: UUID) -> None:
+        """Remove the archive; no error where it is gone."""
+        ...
+
+    async def kept(self, idle_seconds: float) -> Mapping[tuple[UUID, UUID], int]:
+        """The archives that came in at least so long ago: (workspace, upload) → size in bytes."""
+        ...
+
+    async def drop_broken(self, idle_seconds: float, *, is_trial: bool = False) -> Freed:
+        """Remove what broke off on its way in and got nothing for so long; in a trial only tell."""
         ...

@@ -1,8 +1,9 @@
 """Tables of builds, in the schema of each workspace."""
 
+from collections.abc import Collection, Sequence
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Column, DateTime, Table, Text, insert, select
+from sqlalchemy import BigInteger, Column, DateTime, Table, Text, delete, insert, select
 from sqlalchemy.dialects.postgresql import UUID as Uuid
 
 from trackside.kit.db import Transaction, tenant_metadata
@@ -35,9 +36,28 @@ async def _upload_received(tx: Transaction, recorded: Recorded) -> None:
     )
 
 
-PROJECTIONS: dict[type, Projection] = {events.UploadReceived: _upload_received}
+async def _uploads_forgotten(tx: Transaction, recorded: Recorded) -> None:
+    event: events.UploadsForgotten = recorded.event
+    await tx.connection.execute(delete(uploads).where(uploads.c.service_instance_id == event.service_instance_id))
+
+
+PROJECTIONS: dict[type, Projection] = {
+    events.UploadReceived: _upload_received,
+    events.UploadsForgotten: _uploads_forgotten,
+}
 
 
 async def upload(tx: Transaction, upload_id: UUID) -> Upload | None:
     row = (await tx.connection.execute(select(uploads).where(uploads.c.id == upload_id))).mappings().first()
     return Upload(row["id"], row["service_instance_id"], row["sha256"], row["size_bytes"]) if row else None
+
+
+async def recorded(tx: Transaction, upload_ids: Collection[UUID]) -> set[UUID]:
+    """Which of these uploads are on record in the bound workspace."""
+    query = select(uploads.c.id).where(uploads.c.id.in_(upload_ids))
+    return set((await tx.connection.execute(query)).scalars())
+
+
+async def uploads_of(tx: Transaction, instance_ids: Sequence[UUID]) -> list[UUID]:
+    query = select(uploads.c.id).where(uploads.c.service_instance_id.in_(instance_ids)).order_by(uploads.c.id)
+    return list((await tx.connection.execute(query)).scalars())

@@ -37,3 +37,9 @@ class NotCancellable(TracksideError):
     code = "deployments.not_cancellable"
     kind = Kind.CONFLICT
     hint = "Only a deployment that has not ended can be cancelled; `trackside down` removes an active one."
+
+
+class NetworkFull(TracksideError):
+    code = "deployments.network_full"
+    kind = Kind.LIMIT
+    hint = "Scale other services of the environment down, or use another environment."

@@ -10,7 +10,10 @@ from trackside.kit.events import Event
 
 @dataclass(frozen=True)
 class DeploymentRequested(Event):
-    """A deployment was made from a version of the config; settings and secret versions are copied, never changed."""
+    """A deployment was made from a version of the config; settings and secret versions are copied, never changed.
+
+    `queued_at`: since when it counts as waiting for a build slot, with which `priority`; None where nothing is to be built.
+    """
 
     deployment_id: UUID
     service_instance_id: UUID
@@ -24,6 +27,8 @@ class DeploymentRequested(Event):
     rollback_of: UUID | None
     image: dict[str, Any] | None
     commit: dict[str, str] | None
+    priority: int = 0
+    queued_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -76,10 +81,13 @@ class DeploymentSucceeded(Event):
 
 @dataclass(frozen=True)
 class DeploymentFailed(Event):
+    """It ended before it served. `code`: the stable code of the error that ended it; None where the app itself did."""
+
     deployment_id: UUID
     service_instance_id: UUID
     reason: str
     hint: str
+    code: str | None = None
 
 
 @dataclass(frozen=True)
@@ -96,21 +104,40 @@ class DeploymentRecovered(Event):
 
 
 @dataclass(frozen=True)
+class DeploymentHeldUp(Event):
+    """It goes on, and waits for something that is not there now: the engine, an address, a disk with room."""
+
+    deployment_id: UUID
+    reason: str
+    hint: str
+    code: str | None = None
+
+
+@dataclass(frozen=True)
+class DeploymentResumed(Event):
+    """What it waited for is there."""
+
+    deployment_id: UUID
+
+
+@dataclass(frozen=True)
 class DeploymentRemoving(Event):
-    """It leaves service: replaced, or taken down."""
+    """It leaves service: replaced by another deployment (`by`), or taken down."""
 
     deployment_id: UUID
     service_instance_id: UUID
     reason: str
+    by: UUID | None = None
 
 
 @dataclass(frozen=True)
 class DeploymentRemoved(Event):
-    """It is gone, or it ended before it served (superseded, cancelled); `reason` says which."""
+    """It is gone, or it ended before it served (superseded `by` another, cancelled); `reason` says which."""
 
     deployment_id: UUID
     service_instance_id: UUID
     reason: str | None
+    by: UUID | None = None
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,10 @@ class Runtime(Protocol):
         ...
 
     async def observe_all(self) -> Sequence[SeenReplica]:
-        """Every container of ours on the engine (ports not read)."""
+        """Every container of ours on the engine, in one listing however many run.
+
+        Of those that run it tells less than `observe`: neither ports nor restarts nor when they were started.
+        """
         ...
 
     def watch(self) -> AsyncIterator[tuple[UUID, UUID]]:
@@ -61,7 +64,10 @@ class Runtime(Protocol):
     def logs(
         self, replica_id: UUID, since: datetime | None, *, follow: bool
     ) -> AsyncIterator[tuple[datetime, str, str]]:
-        """(time, "stdout" | "stderr", line) in order, strictly after `since`. With `follow`, until it exits."""
+        """(time, "stdout" | "stderr", line), each stream in order, strictly after `since`. With `follow`, until it exits.
+
+        Two lines of different streams may come in the other order of their times.
+        """
         ...
 
 
@@ -74,4 +80,8 @@ class Logs(Protocol):
 
     async def collect_rest(self, workspace_id: UUID, deployment_id: UUID, replica_id: UUID) -> None:
         """Store what the container has logged and the store has not, before the container is removed."""
+        ...
+
+    async def collect_garbage(self) -> object:
+        """Drop the logs that nobody keeps any longer. Errors: those of the store, of kind UNAVAILABLE."""
         ...

@@ -10,7 +10,6 @@ CLEAR_AWAY = "deployments.clear_away"
 COLLECT_IMAGES = "deployments.collect_images"
 
 DEPLOYER_QUEUE = "deployer"
-BUILDER_QUEUE = "builder"
 
 
 def converge(workspace_id: UUID, instance_id: UUID) -> Job:
@@ -24,12 +23,12 @@ def converge(workspace_id: UUID, instance_id: UUID) -> Job:
     )
 
 
-def prepare(workspace_id: UUID, deployment_id: UUID, *, is_image: bool) -> Job:
-    """Make the deployment's image: built by the builder, or only pulled, by the deployer."""
+def prepare(workspace_id: UUID, deployment_id: UUID) -> Job:
+    """Pull the deployment's image; what is to be built waits in the build queue, which needs no job."""
     return Job(
         PREPARE,
         {"workspace_id": str(workspace_id), "deployment_id": str(deployment_id)},
-        DEPLOYER_QUEUE if is_image else BUILDER_QUEUE,
+        DEPLOYER_QUEUE,
         lock=f"deployment:{deployment_id}",
         unique=f"prepare:{deployment_id}",
     )

@@ -21,3 +21,12 @@ class TokenCreated(Event):
     workspace_id: UUID
     name: str
     prefix: str
+
+
+@dataclass(frozen=True)
+class TokenRevoked(Event):
+    """The token is refused from now on, and forgotten by the read models."""
+
+    stream: ClassVar[StreamName] = "platform"
+    token_id: UUID
+    workspace_id: UUID

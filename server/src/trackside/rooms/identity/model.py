@@ -1,6 +1,6 @@
 """Values of the identity room."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
@@ -25,3 +25,13 @@ class Token:
     name: str
     prefix: str
     created_at: datetime
+
+
+@dataclass(frozen=True)
+class NewToken:
+    """A token that was just made, with its text, which is nowhere kept."""
+
+    id: UUID
+    name: str
+    prefix: str
+    text: str = field(repr=False)

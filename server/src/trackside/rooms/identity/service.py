@@ -6,13 +6,13 @@ from uuid import UUID
 from trackside.kit import events
 from trackside.kit.crypto import hash_token
 from trackside.kit.db import Emptied, Transaction
-from trackside.kit.ids import new_id
+from trackside.kit.ids import new_id, parse_id
 from trackside.rooms.access.errors import Unauthenticated
 from trackside.rooms.access.model import Actor, ActorKind, Grant, Role
 from trackside.rooms.identity import plan, store
 from trackside.rooms.identity.errors import WorkspaceMissing
-from trackside.rooms.identity.events import TokenCreated, WorkspaceCreated
-from trackside.rooms.identity.model import Workspace
+from trackside.rooms.identity.events import TokenCreated, TokenRevoked, WorkspaceCreated
+from trackside.rooms.identity.model import NewToken, Token, Workspace
 
 PROJECTIONS = store.PROJECTIONS
 """How this room's events are folded; joined by bootstrap."""
@@ -50,13 +50,38 @@ async def workspace_of(tx: Transaction, actor: Actor) -> Workspace:
     return found
 
 
-async def create_token(tx: Transaction, workspace_id: UUID, name: str) -> str:
-    """A new token that acts as the owner of the workspace. The text is returned this once and stored nowhere."""
-    token = plan.token_text(secrets.token_urlsafe(32))
-    token_id = new_id()
-    await events.record(tx, TokenCreated(token_id, workspace_id, name, plan.shown_prefix(token)))
-    await store.keep_token_hash(tx, token_id, hash_token(token))
+async def create_token(tx: Transaction, workspace_id: UUID, name: str) -> NewToken:
+    """A new token that acts as the owner of the workspace; its text is returned this once. Errors: `TokenNameRefused`."""
+    plan.check_token_name(name)
+    text = plan.token_text(secrets.token_urlsafe(32))
+    token = NewToken(new_id(), name, plan.shown_prefix(text), text)
+    await events.record(tx, TokenCreated(token.id, workspace_id, name, token.prefix))
+    await store.keep_token_hash(tx, token.id, hash_token(text))
     return token
+
+
+async def list_tokens(tx: Transaction, workspace_id: UUID) -> list[Token]:
+    """The tokens that are accepted for this workspace, oldest first."""
+    return await store.tokens_of(tx, workspace_id)
+
+
+async def revoke_token(tx: Transaction, workspace_id: UUID, named: str) -> Token:
+    """Let a token, named by id, beginning, name or its whole text, be refused from the next request on.
+
+    Errors: `TokenMissing`, `TokenAmbiguous`.
+    """
+    await events.lock(tx, "platform")
+    whole = await store.token_by_hash(tx, hash_token(named))
+    is_ours = whole is not None and whole.workspace_id == workspace_id
+    token = whole if whole and is_ours else plan.token_meant(await store.tokens_of(tx, workspace_id), named)
+    await events.record(tx, TokenRevoked(token.id, workspace_id))
+    return token
+
+
+async def still_acts(tx: Transaction, actor: Actor) -> bool:
+    """Whether whoever was let in would be let in still; for what goes on after the request, as a followed log does."""
+    token_id = parse_id(actor.id) if actor.kind is ActorKind.TOKEN else None
+    return token_id is not None and await store.has_token(tx, token_id)
 
 
 async def actor_for_token(tx: Transaction, token: str) -> Actor:

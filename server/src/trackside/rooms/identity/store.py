@@ -2,12 +2,12 @@
 
 from uuid import UUID
 
-from sqlalchemy import Column, DateTime, LargeBinary, Table, Text, insert, select
+from sqlalchemy import Column, DateTime, LargeBinary, Table, Text, delete, insert, select
 from sqlalchemy.dialects.postgresql import UUID as Uuid
 
 from trackside.kit.db import Transaction, platform_metadata
 from trackside.kit.events import Projection, Recorded
-from trackside.rooms.identity.events import TokenCreated, WorkspaceCreated
+from trackside.rooms.identity.events import TokenCreated, TokenRevoked, WorkspaceCreated
 from trackside.rooms.identity.model import Token, Workspace
 
 workspaces = Table(
@@ -55,7 +55,16 @@ async def _token_created(tx: Transaction, recorded: Recorded) -> None:
     )
 
 
-PROJECTIONS: dict[type, Projection] = {WorkspaceCreated: _workspace_created, TokenCreated: _token_created}
+async def _token_revoked(tx: Transaction, recorded: Recorded) -> None:
+    event: TokenRevoked = recorded.event
+    await tx.connection.execute(delete(tokens).where(tokens.c.id == event.token_id))
+
+
+PROJECTIONS: dict[type, Projection] = {
+    WorkspaceCreated: _workspace_created,
+    TokenCreated: _token_created,
+    TokenRevoked: _token_revoked,
+}
 
 
 async def all_workspaces(tx: Transaction) -> list[Workspace]:
@@ -71,6 +80,16 @@ async def workspace_named(tx: Transaction, name: str) -> Workspace | None:
 async def workspace(tx: Transaction, workspace_id: UUID) -> Workspace | None:
     row = (await tx.connection.execute(select(workspaces).where(workspaces.c.id == workspace_id))).mappings().first()
     return Workspace(**row) if row else None
+
+
+async def tokens_of(tx: Transaction, workspace_id: UUID) -> list[Token]:
+    query = select(tokens).where(tokens.c.workspace_id == workspace_id).order_by(tokens.c.created_at, tokens.c.id)
+    return [Token(**row) for row in (await tx.connection.execute(query)).mappings()]
+
+
+async def has_token(tx: Transaction, token_id: UUID) -> bool:
+    query = select(tokens.c.id).where(tokens.c.id == token_id)
+    return (await tx.connection.execute(query)).first() is not None
 
 
 async def keep_token_hash(tx: Transaction, token_id: UUID, digest: bytes) -> None:

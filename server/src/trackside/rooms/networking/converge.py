@@ -8,16 +8,20 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import get_args
 from uuid import UUID
 
 import structlog
 
+from trackside.kit import failpoints
 from trackside.kit.errors import TracksideError
 from trackside.rooms.networking import plan as planning
 from trackside.rooms.networking.model import BackendReport, EdgeState
 from trackside.rooms.networking.ports import Prober, Proxy, ProxyState, Resolver, Served
 
 log = structlog.get_logger()
+PERSIST = "PersistServed"
+failpoints.declare_around([PERSIST, *(step.__name__ for step in get_args(planning.Step))])
 
 Load = Callable[[], Awaitable[EdgeState]]
 Report = Callable[[Sequence[BackendReport], Mapping[UUID, int]], Awaitable[None]]
@@ -96,7 +100,7 @@ class EdgeKeeper:
         told = False
         while True:
             # Listening starts before loading, and goes on when the time is up: no nudge falls in between.
-            nudge = asyncio.create_task(_completed(self._store.wait_for_change))
+            nudge = asyncio.ensure_future(self._store.wait_for_change())
             try:
                 while not nudge.done():
                     self._wanted = await self._store.load()
@@ -152,10 +156,12 @@ class EdgeKeeper:
         plan = planning.plan(wanted, seen, prober.health(), self._capacity)
         if plan.served != self._served:
             # Before any change: whoever dies from here on comes back with what was about to be served.
-            await proxy.persist(plan.served)
+            with failpoints.around(PERSIST):
+                await proxy.persist(plan.served)
             self._served = plan.served
         for step in plan.steps:
-            await self._apply(step)
+            with failpoints.around(type(step).__name__):
+                await self._apply(step)
         if plan.steps:
             seen = await proxy.observe()
         await self._serve_names(wanted)
@@ -240,7 +246,3 @@ class Reporter:
     def _is_news(self, truth: Truth, slot: int, report: BackendReport) -> bool:
         is_routed = f"slot:{slot}" in truth.routed
         return planning.is_news(report, self._sent_backends.get(slot), staying=truth.staying[slot], is_routed=is_routed)
-
-
-async def _completed(wait: Wait) -> None:
-    await wait()

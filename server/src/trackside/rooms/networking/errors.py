@@ -18,7 +18,7 @@ class SubnetsExhausted(TracksideError):
 class SlotsExhausted(TracksideError):
     code = "networking.slots_exhausted"
     kind = Kind.LIMIT
-    hint = "Remove deployments that are no longer needed; the edge holds as many backends as it has slots."
+    hint = "Take down services that are no longer needed, or raise the setting `edge_slots`: every deployment that serves has one."
 
 
 class HostsExhausted(TracksideError):

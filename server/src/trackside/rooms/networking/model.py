@@ -102,11 +102,15 @@ class EdgeState:
 
 @dataclass(frozen=True)
 class Health:
-    """What the edge's prober last saw of a replica. `detail` is a sentence for people: status, first bytes, or error."""
+    """What the edge's prober last saw of a replica. `detail` is a sentence for people: status, first bytes, or error.
+
+    `well_until`: of one that is unhealthy, its last good answer; None where there was none.
+    """
 
     is_healthy: bool
     detail: str
     since: datetime
+    well_until: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -149,10 +153,13 @@ LABEL_LENGTH = 63
 
 @dataclass(frozen=True)
 class Addressing:
-    """The installation's names and numbers: host names under `base_domain`, subnets (/24) out of `pool`."""
+    """The installation's names and numbers: host names under `base_domain`, subnets (/24) out of `pool`, and the number
+    of slots of the edge, which is that of backends at once.
+    """
 
     base_domain: str
     pool: IPv4Network
+    slots: int = 10_000
 
     @property
     def subnets(self) -> int:

@@ -18,7 +18,6 @@ from trackside.rooms.networking.model import (
     EdgeState,
     Name,
     Page,
-    Route,
 )
 from trackside.rooms.projects.model import ServiceInstance
 
@@ -31,8 +30,7 @@ READ_MODELS = Emptied(shared=store.READ_MODELS, workspace=())
 
 EDGE_CHANNEL = store.EDGE_CHANNEL
 REPORT_CHANNEL = store.REPORT_CHANNEL
-SLOTS = 10_000
-"""The most backends at once; the proxy grows towards it."""
+Routed = store.Routed
 
 
 # --- names and numbers ---
@@ -72,6 +70,11 @@ async def ensure_host(tx: Transaction, addressing: Addressing, instance: Service
     raise errors.HostsExhausted(f"No free host name was found for {instance.service_name}.")
 
 
+async def environments(tx: Transaction) -> frozenset[UUID]:
+    """Every environment that has a subnet, of all workspaces."""
+    return frozenset(await store.all_subnets(tx))
+
+
 async def hosts_of(tx: Transaction, instance_ids: Sequence[UUID]) -> dict[UUID, list[str]]:
     """Host names by service instance."""
     return await store.hosts_of(tx, instance_ids)
@@ -80,24 +83,31 @@ async def hosts_of(tx: Transaction, instance_ids: Sequence[UUID]) -> dict[UUID, 
 # --- backends and routes ---
 
 
-async def backends_of(tx: Transaction, instance_id: UUID) -> list[Backend]:
-    """The backends wanted for a service instance."""
-    return await store.backends_of(tx, instance_id)
+async def backends_of(tx: Transaction, *instance_ids: UUID) -> list[Backend]:
+    """The backends wanted for the service instances."""
+    return await store.backends_of(tx, instance_ids)
 
 
-async def reports_of(tx: Transaction, instance_id: UUID) -> dict[UUID, tuple[BackendReport, datetime]]:
+async def reports_of(tx: Transaction, *instance_ids: UUID) -> dict[UUID, tuple[BackendReport, datetime]]:
     """The edge's last report by deployment, with its time."""
-    return await store.reports_of(tx, instance_id)
+    return await store.reports_of(tx, instance_ids)
 
 
-async def route_of(tx: Transaction, instance_id: UUID) -> tuple[Route, UUID | None, datetime | None] | None:
+async def route_of(tx: Transaction, instance_id: UUID) -> Routed | None:
     """The wanted route, the deployment it leads to, and when the edge confirmed it (None: not yet)."""
-    return await store.route(tx, instance_id)
+    return (await store.routes_of(tx, [instance_id])).get(instance_id)
 
 
-async def put_backend(tx: Transaction, instance: ServiceInstance, deployment_id: UUID, shape: BackendShape) -> None:
+async def routes_of(tx: Transaction, *instance_ids: UUID) -> dict[UUID, Routed]:
+    """The same of several service instances, without those that have no route."""
+    return await store.routes_of(tx, instance_ids)
+
+
+async def put_backend(
+    tx: Transaction, addressing: Addressing, instance: ServiceInstance, deployment_id: UUID, shape: BackendShape
+) -> None:
     """Want a deployment's backend to be so; a slot is found at the first call. Errors: `SlotsExhausted`."""
-    present = {backend.deployment_id: backend for backend in await store.backends_of(tx, instance.id)}
+    present = {backend.deployment_id: backend for backend in await store.backends_of(tx, [instance.id])}
     before = present.get(deployment_id)
     if before and BackendShape(before.servers, before.probe, before.protocol) == shape:
         return
@@ -109,7 +119,7 @@ async def put_backend(tx: Transaction, instance: ServiceInstance, deployment_id:
             service_instance_id=instance.id,
             environment_id=instance.environment_id,
             service_name=instance.service_name,
-            slot=before.slot if before else await _free_slot(tx),
+            slot=before.slot if before else await _free_slot(tx, addressing.slots),
             servers=[
                 {"replica_id": str(s.replica_id), "address": str(s.address), "port": s.port, "is_leaving": s.is_leaving}
                 for s in shape.servers
@@ -122,12 +132,12 @@ async def put_backend(tx: Transaction, instance: ServiceInstance, deployment_id:
     )
 
 
-async def _free_slot(tx: Transaction) -> int:
+async def _free_slot(tx: Transaction, slots: int) -> int:
     await stream.lock(tx)
     await store.lock_allocation(tx)
-    slot = await store.free_number(tx, "slot", SLOTS)
+    slot = await store.free_number(tx, "slot", slots + 1)
     if slot is None:
-        raise errors.SlotsExhausted(f"All {SLOTS} slots of the edge are in use.")
+        raise errors.SlotsExhausted(f"All {slots} slots of the edge are in use.")
     return slot
 
 
@@ -138,13 +148,13 @@ async def remove_backend(tx: Transaction, deployment_id: UUID) -> None:
 
 async def route_to_backend(tx: Transaction, instance_id: UUID, deployment_id: UUID) -> None:
     """Want all new requests to go to this deployment's backend."""
-    backend = next(b for b in await store.backends_of(tx, instance_id) if b.deployment_id == deployment_id)
+    backend = next(b for b in await store.backends_of(tx, [instance_id]) if b.deployment_id == deployment_id)
     await stream.record(tx, events.RouteChanged(instance_id, backend.slot, None, deployment_id))
 
 
 async def route_to_page(tx: Transaction, instance_id: UUID, page: Page) -> None:
     """Want requests to be answered by a page that names the cause."""
-    present = await store.route(tx, instance_id)
+    present = await route_of(tx, instance_id)
     if present is None or present[0].target != page:
         await stream.record(tx, events.RouteChanged(instance_id, None, str(page), None))
 
@@ -180,6 +190,18 @@ async def edge_state(tx: Transaction, addressing: Addressing) -> EdgeState:
 async def save_reports(tx: Transaction, reports: Sequence[BackendReport], applied: Mapping[UUID, int]) -> None:
     """Store what the edge did and saw; needs a platform transaction."""
     await store.save_reports(tx, reports, applied)
+
+
+async def owners(tx: Transaction) -> dict[UUID, UUID]:
+    """The workspace of every service instance that a deployment was ever asked for, until it is deleted: each has a host
+    name. Needs a platform transaction.
+    """
+    return await store.owners(tx)
+
+
+async def has_reported(tx: Transaction, since: datetime) -> bool:
+    """Whether the edge has reported since then, or has nothing to report on; needs a platform transaction."""
+    return await store.has_reported(tx, since)
 
 
 async def workspaces(tx: Transaction) -> dict[UUID, UUID]:

@@ -22,7 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.dialects.postgresql import UUID as Uuid
 
-from trackside.kit.db import Transaction, platform_metadata
+from trackside.kit.db import Transaction, among, platform_metadata
 from trackside.kit.events import Projection, Recorded
 from trackside.rooms.networking import events
 from trackside.rooms.networking.model import (
@@ -102,6 +102,8 @@ route_reports = Table(
     Column("revision", BigInteger, nullable=False),
     Column("at", DateTime(timezone=True), nullable=False),
 )
+Routed = tuple[Route, UUID | None, datetime | None]
+"""A route, the deployment it leads to, and when the edge confirmed this very version of it (None: not yet)."""
 OBSERVED = (backend_reports, route_reports)
 READ_MODELS = (subnets, hosts, backends, routes)
 
@@ -247,8 +249,8 @@ def _backend(row: Mapping[str, Any]) -> Backend:
     )
 
 
-async def backends_of(tx: Transaction, instance_id: UUID) -> list[Backend]:
-    query = select(backends).where(backends.c.service_instance_id == instance_id).order_by(backends.c.slot)
+async def backends_of(tx: Transaction, instance_ids: Sequence[UUID]) -> list[Backend]:
+    query = select(backends).where(among(backends.c.service_instance_id, instance_ids)).order_by(backends.c.slot)
     return [_backend(dict(row)) for row in (await tx.connection.execute(query)).mappings()]
 
 
@@ -275,39 +277,35 @@ async def all_routes(tx: Transaction) -> list[Route]:
     return [_route(dict(row), names.get(row["service_instance_id"], [])) for row in rows]
 
 
-async def route(tx: Transaction, instance_id: UUID) -> tuple[Route, UUID | None, datetime | None] | None:
-    """The route, the deployment it leads to, and when the edge confirmed this very version of it (None: not yet)."""
+async def routes_of(tx: Transaction, instance_ids: Sequence[UUID]) -> dict[UUID, Routed]:
     query = (
         select(routes, route_reports.c.revision.label("applied"), route_reports.c.at.label("applied_at"))
         .outerjoin(route_reports, route_reports.c.service_instance_id == routes.c.service_instance_id)
-        .where(routes.c.service_instance_id == instance_id)
+        .where(among(routes.c.service_instance_id, instance_ids))
     )
-    row = (await tx.connection.execute(query)).mappings().first()
-    if row is None:
-        return None
-    return (
-        _route(dict(row), ()),
-        row["deployment_id"],
-        row["applied_at"] if (row["applied"] or 0) >= row["revision"] else None,
-    )
+    return {
+        row["service_instance_id"]: (
+            _route(dict(row), ()),
+            row["deployment_id"],
+            row["applied_at"] if (row["applied"] or 0) >= row["revision"] else None,
+        )
+        for row in (await tx.connection.execute(query)).mappings()
+    }
 
 
 # --- what the edge has seen ---
 
 
-async def reports_of(tx: Transaction, instance_id: UUID) -> dict[UUID, tuple[BackendReport, datetime]]:
-    """The edge's last report on each backend of a service instance, with its time."""
+async def reports_of(tx: Transaction, instance_ids: Sequence[UUID]) -> dict[UUID, tuple[BackendReport, datetime]]:
+    """The edge's last report on each backend of the service instances, by deployment, with its time."""
     query = (
         select(backend_reports, backends.c.slot)
         .join(backends, backends.c.deployment_id == backend_reports.c.deployment_id)
-        .where(backends.c.service_instance_id == instance_id)
+        .where(among(backends.c.service_instance_id, instance_ids))
     )
     found: dict[UUID, tuple[BackendReport, datetime]] = {}
     for row in (await tx.connection.execute(query)).mappings():
-        health = {
-            UUID(key): Health(value["is_healthy"], value["detail"], datetime.fromisoformat(value["since"]))
-            for key, value in row["health"].items()
-        }
+        health = {UUID(key): _health(value) for key, value in row["health"].items()}
         report = BackendReport(
             row["slot"],
             row["deployment_id"],
@@ -318,6 +316,25 @@ async def reports_of(tx: Transaction, instance_id: UUID) -> dict[UUID, tuple[Bac
         )
         found[row["deployment_id"]] = (report, row["at"])
     return found
+
+
+def _health(value: Mapping[str, Any]) -> Health:
+    well_until = value.get("well_until")
+    return Health(
+        value["is_healthy"],
+        value["detail"],
+        datetime.fromisoformat(value["since"]),
+        datetime.fromisoformat(well_until) if well_until else None,
+    )
+
+
+def _plain(health: Health) -> dict[str, Any]:
+    return {
+        "is_healthy": health.is_healthy,
+        "detail": health.detail,
+        "since": health.since.isoformat(),
+        "well_until": health.well_until.isoformat() if health.well_until else None,
+    }
 
 
 async def save_reports(tx: Transaction, reports: Sequence[BackendReport], applied: Mapping[UUID, int]) -> None:
@@ -343,10 +360,7 @@ async def _save_backend_report(tx: Transaction, report: BackendReport, at: datet
     values = {
         "workspace_id": owner.workspace_id,
         "revision": report.revision,
-        "health": {
-            str(key): {"is_healthy": value.is_healthy, "detail": value.detail, "since": value.since.isoformat()}
-            for key, value in report.health.items()
-        },
+        "health": {str(key): _plain(value) for key, value in report.health.items()},
         "open_requests": report.open_requests,
         "open_by_replica": {str(key): count for key, count in report.open_by_replica.items()},
         "at": at,
@@ -365,6 +379,18 @@ async def _save_route_report(tx: Transaction, instance_id: UUID, revision: int, 
     statement = insert(route_reports).values(service_instance_id=instance_id, **values)
     await tx.connection.execute(statement.on_conflict_do_update(index_elements=["service_instance_id"], set_=values))
     return {(workspace_id, instance_id)}
+
+
+async def owners(tx: Transaction) -> dict[UUID, UUID]:
+    """The workspace of every service instance that has a host name."""
+    rows = await tx.connection.execute(select(hosts.c.service_instance_id, hosts.c.workspace_id))
+    return {row.service_instance_id: row.workspace_id for row in rows}
+
+
+async def has_reported(tx: Transaction, since: datetime) -> bool:
+    """Whether the edge has reported since then, or has nothing to report on."""
+    fresh = select(backend_reports).where(backend_reports.c.at >= since)
+    return bool((await tx.connection.execute(select(~select(backends).exists() | fresh.exists()))).scalar_one())
 
 
 async def workspaces(tx: Transaction) -> dict[UUID, UUID]:

@@ -2,23 +2,28 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 from uuid import UUID
 
 from trackside.kit.ids import parse_id
+from trackside.kit.paths import flaw_of_path
 from trackside.rooms.projects.errors import ConfigRefused, NameRefused, VariableRefused
-from trackside.rooms.projects.model import DeploySettings, ServiceSettings
+from trackside.rooms.projects.model import (
+    SETTINGS,
+    SOURCE_SECRETS,
+    DeploySettings,
+    ServiceSettings,
+    Setting,
+    SettingKind,
+)
 
 NAME = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 VARIABLE_BYTES = 64 << 10
 DEPTH = 32
 """How deep a config may be nested."""
-HEALTHCHECK_TYPES = ("AUTO", "HTTP", "TCP", "NONE")
-RESTART_POLICIES = ("ON_FAILURE", "ALWAYS", "NEVER")
-PROTOCOLS = ("http1", "h2c")
-BUILDERS = ("AUTO", "DOCKERFILE", "RAILPACK", "NIXPACKS")
+HEALTHCHECK_PATH = re.compile(r"/[!-~]*")
 
 
 def is_name(name: str) -> bool:
@@ -29,7 +34,7 @@ def is_name(name: str) -> bool:
 def check_name(name: str, what: str) -> str:
     """The name, where it follows the grammar. Errors: `NameRefused`."""
     if not is_name(name):
-        raise NameRefused(f"`{name[:60]}` is no name for a {what}.")
+        raise NameRefused(f"`{name[:60]}` is no name for {'an' if what[0] in 'aeiou' else 'a'} {what}.")
     return name
 
 
@@ -77,11 +82,11 @@ def check_document(document: Mapping[str, Any]) -> None:
 def settings_of(config: Mapping[str, Any], service_id: UUID) -> ServiceSettings:
     """What the config says of a service. Errors: `ConfigRefused`, naming key and expectation."""
     service = _object(_object(config, "services", ""), str(service_id), "services")
-    deploy = _object(service, "deploy", "")
-    build = _object(service, "build", "")
-    _one_of(build, "builder", BUILDERS, "AUTO", "build")
+    deploy = deploy_settings(service)
     source = _object(service, "source", "") if service.get("source") is not None else None
-    return ServiceSettings(source, build, deploy_settings(deploy, service), variables_of(config, service))
+    if isinstance(directory := (source or {}).get("directory"), str) and (flaw := flaw_of_path(directory)):
+        raise ConfigRefused(f"`source.directory` {flaw}.")
+    return ServiceSettings(source, _object(service, "build", ""), deploy, variables_of(config, service))
 
 
 def services_in(config: Mapping[str, Any]) -> list[str]:
@@ -104,40 +109,85 @@ def variables_of(config: Mapping[str, Any], service: Mapping[str, Any]) -> dict[
     return found
 
 
-def deploy_settings(deploy: Mapping[str, Any], service: Mapping[str, Any]) -> DeploySettings:
-    """`deploy.*` with Railway's keys and defaults; unknown keys are ignored, as Railway does."""
-    limits = _object(_object(deploy, "limitOverride", "deploy"), "containers", "deploy.limitOverride")
-    path = _text(deploy, "healthcheckPath")
-    if path is not None and not path.startswith("/"):
-        raise ConfigRefused("`deploy.healthcheckPath` must begin with `/`.")
+def deploy_settings(service: Mapping[str, Any]) -> DeploySettings:
+    """`deploy.*` with Railway's keys and defaults, once every setting was found right; keys we do not know are ignored."""
+    found = {key: _setting(service, key) for key in SETTINGS}
+    path = found["deploy.healthcheckPath"]
+    if path is not None and not HEALTHCHECK_PATH.fullmatch(path):
+        raise ConfigRefused(
+            "`deploy.healthcheckPath` must begin with `/` and have neither blanks nor other than ASCII characters."
+        )
     return DeploySettings(
-        start_command=_text(deploy, "startCommand"),
-        pre_deploy_command=_command(deploy, "preDeployCommand"),
-        pre_deploy_timeout=_number(deploy, "preDeployTimeoutSeconds", 600, 1, 86400),
-        replicas=_whole(deploy, "numReplicas", 1, 1, 100),
+        start_command=found["deploy.startCommand"],
+        pre_deploy_command=found["deploy.preDeployCommand"],
+        pre_deploy_timeout=found["deploy.preDeployTimeoutSeconds"],
+        replicas=found["deploy.numReplicas"],
         healthcheck_path=path,
-        healthcheck_type=_one_of(deploy, "healthcheckType", HEALTHCHECK_TYPES, "AUTO", "deploy"),
-        healthcheck_timeout=_number(deploy, "healthcheckTimeout", 300, 1, 3600),
-        start_period=_number(deploy, "startPeriodSeconds", 0, 0, 3600),
-        restart_policy=_one_of(deploy, "restartPolicyType", RESTART_POLICIES, "ON_FAILURE", "deploy"),
-        max_restarts=_whole(deploy, "restartPolicyMaxRetries", 10, 0, 1000),
-        overlap=_number(deploy, "overlapSeconds", 0, 0, 3600),
-        draining=_number(deploy, "drainingSeconds", 10, 0, 3600),
-        connection_drain=_number(deploy, "connectionDrainSeconds", 30, 0, 3600),
-        cpu=_optional_number(limits, "cpu", 0.01, 1024),
-        memory_bytes=_optional_int(limits, "memoryBytes", 4 << 20, 1 << 46),
-        port=_port(deploy, service),
-        protocol=_one_of(deploy, "applicationProtocol", PROTOCOLS, "http1", "deploy"),
+        healthcheck_type=found["deploy.healthcheckType"],
+        healthcheck_timeout=found["deploy.healthcheckTimeout"],
+        start_period=found["deploy.startPeriodSeconds"],
+        restart_policy=found["deploy.restartPolicyType"],
+        max_restarts=found["deploy.restartPolicyMaxRetries"],
+        overlap=found["deploy.overlapSeconds"],
+        draining=found["deploy.drainingSeconds"],
+        connection_drain=found["deploy.connectionDrainSeconds"],
+        cpu=found["deploy.limitOverride.containers.cpu"],
+        memory_bytes=found["deploy.limitOverride.containers.memoryBytes"],
+        port=_domain_port(service) or found["deploy.port"],
+        protocol=found["deploy.applicationProtocol"],
     )
 
 
-def _port(deploy: Mapping[str, Any], service: Mapping[str, Any]) -> int | None:
-    """The target port: set on a domain, or for the whole service."""
+def source_secrets(source: Mapping[str, Any] | None) -> dict[str, UUID]:
+    """The secret versions that a source names, by key. Errors: `ConfigRefused`."""
+    found: dict[str, UUID] = {}
+    for key in SOURCE_SECRETS.values():
+        value = (source or {}).get(key)
+        identity = parse_id(value) if isinstance(value, str) else None
+        if identity is None and value is not None:
+            raise ConfigRefused(f"`source.{key}` must be an id.")
+        if identity is not None:
+            found[key] = identity
+    return found
+
+
+def check_patch_of_people(patch: Mapping[str, Any], before: Mapping[str, Any]) -> None:
+    """That a patch by people names no secret for a source that the source did not have already. Errors: `ConfigRefused`.
+
+    Ids of secret versions can be read by those who may not read values: whoever could put one into a source of his own
+    would be sent the value.
+    """
+    former = _object(before, "services", "")
+    for service_id, service in _object(patch, "services", "").items():
+        part = _mapping(service) or {}
+        wanted = source_secrets(_mapping(part.get("source")))
+        kept = source_secrets(_mapping((_mapping(former.get(service_id)) or {}).get("source")))
+        if wanted.items() - kept.items():
+            raise ConfigRefused("`source`: a token or key is given with a deployment; its id can't be set.")
+        if kept and (_mapping(part.get("source")) or {}).get("url") is not None:
+            raise ConfigRefused(
+                "`source.url`: a source with a token or key is changed by a deployment, which takes both."
+            )
+
+
+def _domain_port(service: Mapping[str, Any]) -> int | None:
+    """The target port that is set on a domain; it goes before that of the service."""
     domains = _object(_object(service, "networking", ""), "serviceDomains", "networking")
-    for domain in map(_mapping, domains.values()):
-        if domain and domain.get("port") is not None:
-            return _whole(domain, "port", 0, 1, 65535)
-    return _optional_int(deploy, "port", 1, 65535)
+    for name, domain in domains.items():
+        port = (_mapping(domain) or {}).get("port")
+        if port is not None:
+            return _whole(SETTINGS["deploy.port"], f"networking.serviceDomains.{name}.port", port)
+    return None
+
+
+def _setting(service: Mapping[str, Any], key: str) -> Any:
+    """What a service's part of the config says of a setting; its default where it says nothing. Errors: `ConfigRefused`."""
+    *path, name = key.split(".")
+    parent = service
+    for depth, part in enumerate(path):
+        parent = _object(parent, part, ".".join(path[:depth]))
+    value, setting = parent.get(name), SETTINGS[key]
+    return setting.default if value is None else READERS[setting.kind](setting, key, value)
 
 
 def _object(parent: Mapping[str, Any], key: str, where: str) -> Mapping[str, Any]:
@@ -155,59 +205,67 @@ def _mapping(value: object) -> Mapping[str, Any] | None:
     return cast(Mapping[str, Any], value) if isinstance(value, Mapping) else None
 
 
-def _text(parent: Mapping[str, Any], key: str) -> str | None:
-    value = parent.get(key)
-    if value is None or value == "":
-        return None
+def _text(_: Setting, key: str, value: object) -> str | None:
+    """A text; None where it is blank."""
     if not isinstance(value, str) or "\0" in value:
-        raise ConfigRefused(f"`deploy.{key}` must be text.")
-    return value
+        raise ConfigRefused(f"`{key}` must be text.")
+    return value if value.strip() else None
 
 
-def _command(parent: Mapping[str, Any], key: str) -> str | None:
-    value = parent.get(key)
-    parts = cast(list[object], value) if isinstance(value, list) else []
-    if parts and all(isinstance(part, str) for part in parts):
-        return " && ".join(map(str, parts))
-    return _text(parent, key)
+def _path(setting: Setting, key: str, value: object) -> str | None:
+    found = _text(setting, key, value)
+    if found is not None and (flaw := flaw_of_path(found)):
+        raise ConfigRefused(f"`{key}` {flaw}.")
+    return found
 
 
-def _number(parent: Mapping[str, Any], key: str, default: float, least: float, most: float) -> float:
-    found = _optional_number(parent, key, least, most)
-    return default if found is None else found
+def _command(setting: Setting, key: str, value: object) -> str | None:
+    if not isinstance(value, list):
+        return _text(setting, key, value)
+    parts = cast(list[object], value)
+    if not parts or not all(isinstance(part, str) for part in parts):
+        raise ConfigRefused(f"`{key}` must be text, or a list of texts.")
+    return " && ".join(map(str, parts))
 
 
-def _whole(parent: Mapping[str, Any], key: str, default: int, least: int, most: int) -> int:
-    found = _optional_int(parent, key, least, most)
-    return default if found is None else found
+def _texts(_: Setting, key: str, value: object) -> Mapping[str, Any]:
+    found = _mapping(value)
+    if found is None or not all(isinstance(part, str) for part in found.values()):
+        raise ConfigRefused(f"`{key}` must be an object with a text for each name.")
+    return found
 
 
-def _optional_int(parent: Mapping[str, Any], key: str, least: int, most: int) -> int | None:
-    found = _optional_number(parent, key, least, most)
-    if found is None:
-        return None
+def _whole(setting: Setting, key: str, value: object) -> int:
+    found = _number(setting, key, value)
     if not found.is_integer():
         raise ConfigRefused(f"`{key}` must be a whole number, not {found:g}.")
     return int(found)
 
 
-def _optional_number(parent: Mapping[str, Any], key: str, least: float, most: float) -> float | None:
-    value = parent.get(key)
-    if value is None:
-        return None
+def _number(setting: Setting, key: str, value: object) -> float:
     try:
-        number = float(value) if not isinstance(value, bool) else float("nan")
-    except (TypeError, ValueError):
+        number = float(cast(Any, value)) if not isinstance(value, bool) else float("nan")
+    except (TypeError, ValueError, OverflowError):
         number = float("nan")
-    if not least <= number <= most:
-        raise ConfigRefused(f"`{key}` must be a number from {least:g} to {most:g}, not {value!r}.")
+    if not setting.least <= number <= setting.most:
+        raise ConfigRefused(
+            f"`{key}` must be a number from {setting.least:.15g} to {setting.most:.15g}, not {value!r}."
+        )
     return number
 
 
-def _one_of(parent: Mapping[str, Any], key: str, choices: tuple[str, ...], default: str, where: str) -> str:
-    value = parent.get(key)
-    if value is None:
-        return default
-    if value not in choices:
-        raise ConfigRefused(f"`{where}.{key}` must be one of {', '.join(choices)}, not {value!r}.")
+def _choice(setting: Setting, key: str, value: object) -> str:
+    if value not in setting.choices:
+        raise ConfigRefused(f"`{key}` must be one of {', '.join(setting.choices)}, not {value!r}.")
     return str(value)
+
+
+READERS: dict[SettingKind, Callable[[Setting, str, object], Any]] = {
+    SettingKind.TEXT: _text,
+    SettingKind.PATH: _path,
+    SettingKind.COMMAND: _command,
+    SettingKind.CHOICE: _choice,
+    SettingKind.NUMBER: _number,
+    SettingKind.WHOLE: _whole,
+    SettingKind.TEXTS: _texts,
+}

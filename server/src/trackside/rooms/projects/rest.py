@@ -6,12 +6,13 @@ from uuid import UUID
 import msgspec
 from litestar import Router, delete, get, patch, post
 from litestar.di import NamedDependency
+from litestar.openapi.spec import OpenAPIType, Schema
 from litestar.params import FromPath, JSONBody
 
 from trackside.kit.db import Transaction
 from trackside.rooms.access.model import Actor
 from trackside.rooms.projects import service
-from trackside.rooms.projects.model import Deletable, Environment, Service
+from trackside.rooms.projects.model import SETTINGS, Deletable, Environment, Service, Setting, SettingKind
 
 
 class NewName(msgspec.Struct, forbid_unknown_fields=True):
@@ -21,7 +22,7 @@ class NewName(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class ConfigPatch(msgspec.Struct, forbid_unknown_fields=True):
-    """A patch of an environment's config; null removes a key."""
+    """A patch of an environment's config, which is `{"services": {<service id>: ServiceConfig}}`; null removes a key."""
 
     patch: dict[str, Any]
     message: str = ""
@@ -107,8 +108,60 @@ async def patch_config(
     data: JSONBody[ConfigPatch],
 ) -> ConfigShape:
     """Commit a patch as a new version."""
-    found = await service.commit_config(tx, actor, environment_id, data.patch, data.message)
+    found = await service.edit_config(tx, actor, environment_id, data.patch, data.message)
     return ConfigShape(found.version, found.config)
+
+
+TYPES: dict[SettingKind, list[OpenAPIType]] = {
+    SettingKind.TEXT: [OpenAPIType.STRING],
+    SettingKind.PATH: [OpenAPIType.STRING],
+    SettingKind.COMMAND: [OpenAPIType.STRING, OpenAPIType.ARRAY],
+    SettingKind.CHOICE: [OpenAPIType.STRING],
+    SettingKind.NUMBER: [OpenAPIType.NUMBER],
+    SettingKind.WHOLE: [OpenAPIType.INTEGER],
+    SettingKind.TEXTS: [OpenAPIType.OBJECT],
+}
+
+
+def service_config() -> Schema:
+    """The settings of a service, as the OpenAPI description tells them: clients need no list of their own."""
+    tree: dict[str, Any] = {}
+    for key, setting in SETTINGS.items():
+        *path, name = key.split(".")
+        group = tree
+        for part in path:
+            group = group.setdefault(part, {})
+        group[name] = _setting_schema(setting)
+    tree["networking"] = {"serviceDomains": _domains_schema()}
+    return _group_schema(tree)
+
+
+def _group_schema(group: dict[str, Any]) -> Schema:
+    properties = {name: part if isinstance(part, Schema) else _group_schema(part) for name, part in group.items()}
+    return Schema(type=OpenAPIType.OBJECT, properties=dict(properties))
+
+
+def _domains_schema() -> Schema:
+    return Schema(
+        type=OpenAPIType.OBJECT,
+        description="Per domain the `port` it leads to; goes before `deploy.port`.",
+        additional_properties=_group_schema({"port": _setting_schema(SETTINGS["deploy.port"])}),
+    )
+
+
+def _setting_schema(setting: Setting) -> Schema:
+    types = TYPES[setting.kind]
+    is_number = setting.kind in (SettingKind.NUMBER, SettingKind.WHOLE)
+    return Schema(
+        type=types if len(types) > 1 else types[0],
+        description=setting.meaning,
+        default=setting.default,
+        enum=list(setting.choices) or None,
+        minimum=setting.least if is_number else None,
+        maximum=setting.most if is_number else None,
+        items=Schema(type=OpenAPIType.STRING) if setting.kind is SettingKind.COMMAND else None,
+        additional_properties=Schema(type=OpenAPIType.STRING) if setting.kind is SettingKind.TEXTS else None,
+    )
 
 
 router = Router(

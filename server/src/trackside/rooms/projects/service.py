@@ -1,6 +1,10 @@
-"""Use cases of projects: one function per verb, permission first."""
+"""Use cases of projects: one function per verb, permission first.
 
-from collections.abc import Mapping, Sequence
+Whoever reads in order to decide locks the stream first, before any row: so what was read still holds when the decision is
+recorded, and nobody waits for each other in a circle.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -56,6 +60,7 @@ async def create_project(tx: Transaction, actor: Actor, name: str) -> Project:
     """A project with the environment `production`. Errors: `NameRefused`, `NameTaken`."""
     require(actor, Permission.PROJECT_CREATE, scope(tx, "The workspace"))
     plan.check_name(name, "project")
+    await stream.lock(tx)
     if await store.all_projects(tx, name):
         raise errors.NameTaken(f"There is a project `{name}` already.")
     project_id = new_id()
@@ -72,6 +77,7 @@ async def create_project(tx: Transaction, actor: Actor, name: str) -> Project:
 
 async def request_deletion(tx: Transaction, actor: Actor, kind: Deletable, subject_id: UUID) -> None:
     """Ask for a project, environment or service to go, with all it holds; it is hidden at once and cleared away after."""
+    await stream.lock(tx)
     match kind:
         case Deletable.PROJECT:
             require(actor, Permission.PROJECT_DELETE, scope(tx, "The project"))
@@ -131,6 +137,7 @@ async def read_environment(tx: Transaction, actor: Actor, environment_id: UUID) 
 async def create_environment(tx: Transaction, actor: Actor, project_id: UUID, name: str) -> Environment:
     """An environment with an instance of every service of the project. Errors: `NameRefused`, `NameTaken`."""
     require(actor, Permission.SERVICE_WRITE, scope(tx, "The project"))
+    await stream.lock(tx)
     await read_project(tx, actor, project_id)
     plan.check_name(name, "environment")
     if any(other.name == name for other in await store.environments_of(tx, project_id)):
@@ -159,6 +166,7 @@ async def read_service(tx: Transaction, actor: Actor, service_id: UUID) -> Servi
 async def create_service(tx: Transaction, actor: Actor, project_id: UUID, name: str) -> Service:
     """A service, with an instance in every environment of the project. Errors: `NameRefused`, `NameTaken`."""
     require(actor, Permission.SERVICE_WRITE, scope(tx, "The project"))
+    await stream.lock(tx)
     await read_project(tx, actor, project_id)
     plan.check_name(name, "service")
     if any(other.name == name for other in await store.services_of(tx, project_id)):
@@ -186,6 +194,16 @@ async def read_instance(
     return found
 
 
+async def instances_of(tx: Transaction, instance_ids: Collection[UUID]) -> dict[UUID, ServiceInstance]:
+    """Service instances by their ids, for use cases that have asked for permission."""
+    return {instance.id: instance for instance in await store.instances_of(tx, instance_ids)}
+
+
+async def all_instances(tx: Transaction) -> frozenset[UUID]:
+    """Every service instance of the bound workspace, those being deleted included; for the platform's own use."""
+    return frozenset(instance.id for instance in await store.instances(tx))
+
+
 async def list_instances(tx: Transaction, project_id: UUID) -> list[ServiceInstance]:
     """Service instances of a project, for use cases that have asked for permission."""
     return await store.shown_instances(tx, project_id)
@@ -206,8 +224,8 @@ async def commit_config(
 ) -> ConfigVersion:
     """Apply a patch as a new version; null removes a key. Errors: `ConfigRefused`; then nothing is changed."""
     require(actor, Permission.CONFIG_WRITE, scope(tx, "The environment"))
+    await stream.lock(tx)
     environment = await read_environment(tx, actor, environment_id)
-    await store.lock_config(tx, environment_id)
     before = await _newest(tx, environment_id)
     plan.check_document({"patch": patch, "message": message})
     merged = plan.merge(before.config, patch)
@@ -216,6 +234,16 @@ async def commit_config(
         return before
     await stream.record(tx, events.EnvironmentConfigCommitted(environment_id, before.version + 1, dict(patch), message))
     return await _newest(tx, environment_id)
+
+
+async def edit_config(
+    tx: Transaction, actor: Actor, environment_id: UUID, patch: Mapping[str, Any], message: str = ""
+) -> ConfigVersion:
+    """Apply a patch that people wrote. Errors: `ConfigRefused`; then nothing is changed."""
+    require(actor, Permission.CONFIG_WRITE, scope(tx, "The environment"))
+    await stream.lock(tx)
+    plan.check_patch_of_people(patch, (await _newest(tx, environment_id)).config)
+    return await commit_config(tx, actor, environment_id, patch, message)
 
 
 async def settings_at(
@@ -241,13 +269,14 @@ async def _check_config(
     for service_id in set(plan.services_in(patch)) & set(plan.services_in(config)) - known:
         raise errors.ConfigRefused(f"`services.{service_id}`: the project has no such service.")
     for service_id in known.intersection(plan.services_in(config)):
-        await _check_secrets(tx, plan.settings_of(config, UUID(service_id)).variables)
+        settings = plan.settings_of(config, UUID(service_id))
+        await _check_secrets(tx, {**settings.variables, **plan.source_secrets(settings.source)})
 
 
 async def _check_secrets(tx: Transaction, variables: Mapping[str, UUID]) -> None:
     wanted = set(variables.values())
     if len(await store.secrets(tx, list(wanted))) != len(wanted):
-        raise errors.ConfigRefused("A variable names a secret version that does not exist.")
+        raise errors.ConfigRefused("A variable or source names a secret version that does not exist.")
 
 
 # --- variables and secrets ---
@@ -275,7 +304,7 @@ class Vault:
 
 async def list_variables(tx: Transaction, actor: Actor, instance_id: UUID) -> dict[str, UUID]:
     """Names with their secret versions; no values."""
-    instance = await read_instance(tx, actor, instance_id, Permission.CONFIG_READ)
+    instance = await read_instance(tx, actor, instance_id, Permission.VARIABLE_READ)
     return dict((await settings_at(tx, instance))[1].variables)
 
 
@@ -289,8 +318,8 @@ async def change_variables(
     tx: Transaction, actor: Actor, vault: Vault, instance_id: UUID, changes: Mapping[str, str | None]
 ) -> Sequence[str]:
     """Set (text, byte-exact) or delete (None) variables as one config version; the names that really changed."""
+    await stream.lock(tx)
     instance = await read_instance(tx, actor, instance_id, Permission.VARIABLE_WRITE)
-    await store.lock_config(tx, instance.environment_id)
     _, settings = await settings_at(tx, instance)
     present = await vault.open(tx, settings.variables)
     patch: dict[str, Any] = {}

@@ -1,6 +1,6 @@
 """Tables of projects, in the schema of each workspace."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -294,6 +294,12 @@ async def shown_instances(tx: Transaction, project_id: UUID) -> list[ServiceInst
     return [ServiceInstance(**row) for row in (await tx.connection.execute(query)).mappings()]
 
 
+async def instances_of(tx: Transaction, instance_ids: Collection[UUID]) -> list[ServiceInstance]:
+    """The service instances of these ids, those being deleted included."""
+    query = _instances().where(service_instances.c.id.in_(instance_ids))
+    return [ServiceInstance(**row) for row in (await tx.connection.execute(query)).mappings()]
+
+
 async def instances(
     tx: Transaction,
     *,
@@ -320,11 +326,6 @@ async def config_version(tx: Transaction, environment_id: UUID, version: int | N
         query = query.where(config_versions.c.version == version)
     row = (await tx.connection.execute(query)).mappings().first()
     return ConfigVersion(row["environment_id"], row["version"], row["config"]) if row else None
-
-
-async def lock_config(tx: Transaction, environment_id: UUID) -> None:
-    """Let nobody else commit to this environment's config until this transaction ends."""
-    await tx.connection.execute(select(environments.c.id).where(environments.c.id == environment_id).with_for_update())
 
 
 async def keep_secret(tx: Transaction, secret_id: UUID, ciphertext: bytes) -> None:

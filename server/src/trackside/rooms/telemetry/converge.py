@@ -227,6 +227,5 @@ class Collector:
     async def _keep_house(self) -> None:
         while True:
             with suppress(TracksideError):
-                await self._store.sweep(datetime.now(UTC))
                 await self._turns.keep_only({replica.replica_id for replica in await self._runtime.observe_all()})
             await asyncio.sleep(HOUSEKEEPING)

@@ -31,3 +31,21 @@ class Line:
     replica_id: UUID | None = None
     attributes: dict[str, str] = field(default_factory=dict)
     seq: int = 0
+
+
+@dataclass(frozen=True)
+class LogQuery:
+    """Which lines of a stream: seq > after, `since <= at <= until`; of these the first `limit`, or with `newest` the last.
+
+    Followed, `newest` means the last `limit`, then all that come; without it following ends after `limit` lines.
+    """
+
+    after: int = 0
+    since: datetime | None = None
+    until: datetime | None = None
+    limit: int | None = None
+    newest: bool = False
+
+    def takes(self, line: Line) -> bool:
+        """Whether a line that is followed is wanted."""
+        return (self.since is None or line.at >= self.since) and (self.until is None or line.at <= self.until)

@@ -1,4 +1,4 @@
-"""Deciding about containers' lines: what they mean, which are too many, where collecting goes on. Pure.
+"""Deciding about containers' lines: what they mean, which are too many, where collecting goes on; and whose logs go. Pure.
 
 Where it goes on follows from what is stored and nothing else, so that a collector killed at any moment neither loses a line
 nor stores one twice: lines are counted from a moment a little before the last stored one. The runtime tells times in
@@ -7,13 +7,13 @@ microseconds, and lines of the two streams may be some microseconds out of order
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, cast
 from uuid import UUID
 
-from trackside.rooms.telemetry.model import Line
+from trackside.rooms.telemetry.model import Line, Stream
 
 MARGIN = timedelta(milliseconds=50)
 MICROSECOND = timedelta(microseconds=1)
@@ -211,3 +211,8 @@ class Reading:
         """What is to be stored at the log's end."""
         notice = self._bucket.finish()
         return [notice] if notice else []
+
+
+def unowned(streams: Sequence[Stream], owners: Collection[UUID]) -> list[Stream]:
+    """The streams of deployments and service instances that are no longer on record."""
+    return [stream for stream in streams if stream.owner not in owners]

@@ -1,6 +1,6 @@
 """What telemetry asks of the world."""
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Protocol, runtime_checkable
@@ -30,20 +30,24 @@ class LogStore(Protocol):
         """Lines with seq > after within the times, ascending: the first `limit`, or with `newest` the last `limit`."""
         ...
 
-    def follow(self, stream: Stream, *, after: int = 0) -> AsyncIterator[Line]:
-        """Lines with seq > after, then each new one as it comes, for ever."""
+    def follow(self, stream: Stream, *, after: int = 0) -> AsyncGenerator[Line]:
+        """Lines with seq > after, then each new one as it comes, until it is closed."""
         ...
 
     async def last_at(self, stream: Stream, replica_id: UUID) -> datetime | None:
         """The time of the last stored line of a replica: where collecting goes on."""
         ...
 
-    async def drop(self, stream: Stream) -> None:
-        """Forget a stream."""
+    async def streams(self, workspace_id: UUID) -> Sequence[Stream]:
+        """Every stream of a workspace that has been written to and not dropped since."""
         ...
 
-    async def sweep(self, now: datetime) -> int:
-        """Drop whole segments beyond age or size; the number of bytes freed."""
+    async def drop(self, stream: Stream) -> None:
+        """Forget a stream; no error where there is none."""
+        ...
+
+    async def sweep(self, now: datetime, *, is_trial: bool = False) -> int:
+        """Drop whole segments beyond age or size; the number of bytes freed. In a trial only tell how many it would be."""
         ...
 
 

@@ -1,8 +1,6 @@
 """REST door of telemetry: logs, read and followed."""
 
-import contextlib
-from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -13,24 +11,18 @@ from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, FromQuery, QueryParameter
 from litestar.response import Response, Stream
 
+from trackside.kit.clock import in_utc
 from trackside.kit.db import Database, Transaction
+from trackside.kit.web import one_per_line
 from trackside.rooms.access.model import Actor
-from trackside.rooms.deployments import service as deployments
-from trackside.rooms.deployments.model import PREPARING
+from trackside.rooms.identity import service as identity
 from trackside.rooms.telemetry import service
-from trackside.rooms.telemetry.model import Line, LogKind
+from trackside.rooms.telemetry.model import Line, LogKind, LogQuery
 from trackside.rooms.telemetry.ports import LogStore
-
-NDJSON = "application/x-ndjson"
 
 
 class LineList(msgspec.Struct):
     lines: list[Line]
-
-
-def _in_utc(moment: datetime | None) -> datetime | None:
-    """A time that was given without a zone is UTC."""
-    return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
 
 
 @get(
@@ -53,29 +45,27 @@ async def read_logs(  # noqa: PLR0913 — one parameter per query parameter
     after: FromQuery[int] = 0,
     since: FromQuery[datetime | None] = None,
     until: FromQuery[datetime | None] = None,
-    limit: Annotated[int, QueryParameter(ge=1, le=10_000)] = 1000,
-    newest: FromQuery[bool] = False,
-    follow: FromQuery[bool] = False,
+    limit: Annotated[
+        int | None,
+        QueryParameter(ge=1, le=10_000, description="The first lines only; 1000 at most where not followed."),
+    ] = None,
+    newest: Annotated[bool, QueryParameter(description="The last `limit` lines instead.")] = False,
+    follow: Annotated[bool, QueryParameter(description="Go on with each line as it comes.")] = False,
 ) -> Response[LineList] | Stream:
-    """The deployment's log; with `follow`, one JSON object per line for as long as it goes on."""
+    """The deployment's log. With `follow` one JSON object per line, until nothing more can come or `limit` is reached;
+    with `newest` too, the last `limit` lines and then all that come.
+    """
     stream, _ = await service.stream_of(tx, actor, deployment_id, kind)
+    query = LogQuery(after, in_utc(since), in_utc(until), limit, newest)
     if not follow:
-        lines = await log_store.read(
-            stream, after=after, since=_in_utc(since), until=_in_utc(until), limit=limit, newest=newest
-        )
-        return Response(LineList(list(lines)))
+        return Response(LineList(list(await service.read_lines(log_store, stream, query))))
 
     async def is_over() -> bool:
         async with database.transaction(stream.workspace_id) as again:
-            found = await deployments.read_deployment(again, actor, deployment_id)
-        return found.ended_at is not None if kind is not LogKind.BUILD else found.status not in PREPARING
+            is_refused = not await identity.still_acts(again, actor)
+            return is_refused or await service.is_over(again, actor, deployment_id, kind)
 
-    async def body() -> AsyncIterator[bytes]:
-        async with contextlib.aclosing(service.follow_until(log_store, stream, after, is_over)) as lines:
-            async for line in lines:
-                yield msgspec.json.encode(line) + b"\n" if line else b"\n"
-
-    return Stream(body(), media_type=NDJSON)
+    return one_per_line(await service.follow_until(log_store, stream, query, is_over))
 
 
 router = Router("/v1", route_handlers=[read_logs], tags=["logs"])

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 VERSION = os.environ.get("VERSION", "1")
 REPLICA = os.environ.get("RAILWAY_REPLICA_ID", "")
 STARTED = time.monotonic()
-state = {"healthy": True}
+state = {"healthy": True, "asked": 0}
 
 
 async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -24,7 +24,11 @@ async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
                 (int(line.split(":")[1]) for line in head.split("\r\n") if line.lower().startswith("content-length")), 0
             )
             await reader.readexactly(length)
-            status, body = await respond(method, urlsplit(target), head)
+            url = urlsplit(target)
+            if url.path == "/stream":
+                await stream(writer, float(parse_qs(url.query)["s"][0]))
+                continue
+            status, body = await respond(method, url, head)
             writer.write(f"HTTP/1.1 {status} X\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
             await writer.drain()
     except (EOFError, OSError):
@@ -33,15 +37,29 @@ async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
         writer.close()
 
 
+async def stream(writer: asyncio.StreamWriter, seconds: float) -> None:
+    """An answer in ten pieces, begun at once; its head says who gives it."""
+    writer.write(f"HTTP/1.1 200 X\r\nX-Replica: {REPLICA}\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
+    for _ in range(10):
+        writer.write(b"1\r\n.\r\n")
+        await writer.drain()
+        await asyncio.sleep(seconds / 10)
+    writer.write(b"0\r\n\r\n")
+    await writer.drain()
+
+
 async def respond(method: str, url, head: str) -> tuple[int, bytes]:
     query = {key: values[0] for key, values in parse_qs(url.query).items()}
     match url.path:
         case "/slow":
             await asyncio.sleep(float(query.get("s", "1")))
         case "/health":
+            state["asked"] += 1
             delay = float(os.environ.get("HEALTHY_AFTER", "0"))
             healthy = state["healthy"] and time.monotonic() - STARTED >= delay
             return (200 if healthy else 503), b"db not ready"
+        case "/asked":
+            return 200, str(state["asked"]).encode()
         case "/sicken":
             state["healthy"] = False
         case "/exit":
@@ -92,6 +110,8 @@ async def main() -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told.set)
     await told.wait()
     print("stopping", flush=True)
+    if "STUBBORN" in os.environ:
+        await asyncio.Event().wait()
     server.close()
 
 

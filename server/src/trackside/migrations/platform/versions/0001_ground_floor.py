@@ -18,6 +18,8 @@ down_revision = None
 TENANT_ROWS = (
     "backend_reports",
     "backends",
+    "build_queue",
+    "build_turns",
     "deletions",
     "due",
     "hosts",
@@ -62,6 +64,27 @@ def upgrade() -> None:
         "backends",
         ["service_instance_id"],
         unique=False,
+        schema="platform",
+    )
+    op.create_table(
+        "build_queue",
+        sa.Column("deployment_id", sa.UUID(), nullable=False),
+        sa.Column("workspace_id", sa.UUID(), nullable=False),
+        sa.Column("service_instance_id", sa.UUID(), nullable=False),
+        sa.Column("priority", sa.Integer(), nullable=False),
+        sa.Column("queued_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("began_at", sa.DateTime(timezone=True), nullable=True),
+        sa.PrimaryKeyConstraint("deployment_id"),
+        schema="platform",
+    )
+    op.create_index(
+        op.f("ix_platform_build_queue_workspace_id"), "build_queue", ["workspace_id"], unique=False, schema="platform"
+    )
+    op.create_table(
+        "build_turns",
+        sa.Column("workspace_id", sa.UUID(), nullable=False),
+        sa.Column("began_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("workspace_id"),
         schema="platform",
     )
     op.create_table(
@@ -130,6 +153,7 @@ def upgrade() -> None:
         sa.Column("one", sa.Integer(), nullable=False),
         sa.Column("seq", sa.BigInteger(), nullable=False),
         sa.Column("hash", sa.Text(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("one"),
         schema="platform",
     )
@@ -175,7 +199,7 @@ def upgrade() -> None:
         sa.Column("key_fingerprint", sa.Text(), nullable=False),
         schema="platform",
     )
-    op.execute("INSERT INTO platform.stream_head VALUES (1, 0, repeat('0', 64))")
+    op.execute("INSERT INTO platform.stream_head VALUES (1, 0, repeat('0', 64), 'epoch')")
     _protect()
     _allocation()
 
@@ -197,7 +221,10 @@ def _protect() -> None:
 
 
 def _allocation() -> None:
-    """Slots, subnets and hosts are unique over all workspaces, whose rows a workspace's transaction cannot see."""
+    """Slots, subnets and hosts are unique over all workspaces, whose rows a workspace's transaction cannot see.
+
+    And the turns of builds are taken among all: of those of others, only numbers are seen.
+    """
     op.execute(
         """
         CREATE FUNCTION platform.free_number(what text, below integer) RETURNS integer
@@ -218,6 +245,18 @@ def _allocation() -> None:
         $$
         """
     )
-    for function in ("free_number(text, integer)", "host_is_taken(text)"):
+    op.execute(
+        """
+        CREATE FUNCTION platform.build_lines()
+        RETURNS TABLE (workspace_id uuid, waiting bigint, building bigint, since timestamptz, turn_at timestamptz)
+        LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
+            SELECT q.workspace_id, count(*) - count(q.began_at), count(q.began_at),
+                min(q.queued_at) FILTER (WHERE q.began_at IS NULL), min(t.began_at)
+            FROM platform.build_queue AS q LEFT JOIN platform.build_turns AS t ON t.workspace_id = q.workspace_id
+            GROUP BY q.workspace_id
+        $$
+        """
+    )
+    for function in ("free_number(text, integer)", "host_is_taken(text)", "build_lines()"):
         op.execute(f"REVOKE ALL ON FUNCTION platform.{function} FROM PUBLIC")
         op.execute(f"GRANT EXECUTE ON FUNCTION platform.{function} TO {application()}")

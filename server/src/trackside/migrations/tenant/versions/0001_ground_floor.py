@@ -37,6 +37,7 @@ def upgrade() -> None:
         sa.Column("status", sa.Text(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("hint", sa.Text(), nullable=True),
+        sa.Column("code", sa.Text(), nullable=True),
         sa.Column("trigger", sa.Text(), nullable=False),
         sa.Column("source", postgresql.JSONB(), nullable=False),
         sa.Column("commit", postgresql.JSONB(), nullable=True),
@@ -112,6 +113,7 @@ def upgrade() -> None:
         sa.Column("one", sa.Integer(), nullable=False),
         sa.Column("seq", sa.BigInteger(), nullable=False),
         sa.Column("hash", sa.Text(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("one"),
         schema="tenant",
     )
@@ -210,7 +212,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("service_id", "environment_id"),
         schema="tenant",
     )
-    op.execute(f"INSERT INTO {schema()}.stream_head VALUES (1, 0, repeat('0', 64))")
+    op.execute(f"INSERT INTO {schema()}.stream_head VALUES (1, 0, repeat('0', 64), 'epoch')")
     op.execute(f"GRANT USAGE ON SCHEMA {schema()} TO {application()}")
     for table in (*READ_MODELS, "events", "stream_head", "secret_versions"):
         row_security(schema(), table, f"{SCOPE} = '{workspace()}'")

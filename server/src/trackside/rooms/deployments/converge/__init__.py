@@ -5,51 +5,52 @@ it did to the world is found again by label. So a pass may be killed at any line
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
 import structlog
 
 from trackside.kit import events as stream
+from trackside.kit import failpoints
+from trackside.kit.clock import Stopwatch
 from trackside.kit.db import Database, Transaction
+from trackside.kit.errors import TracksideError
 from trackside.kit.ids import new_id
 from trackside.rooms.deployments import events, store
 from trackside.rooms.deployments import plan as planner
-from trackside.rooms.deployments.converge.writing import fail, write
-from trackside.rooms.deployments.errors import RuntimeRefused, RuntimeUnavailable
-from trackside.rooms.deployments.model import (
+from trackside.rooms.deployments.converge import reading
+from trackside.rooms.deployments.converge.seeing import Records
+from trackside.rooms.deployments.converge.trouble import Trouble, hold_up, resume
+from trackside.rooms.deployments.converge.writing import write
+from trackside.rooms.deployments.errors import NetworkFull, RuntimeRefused, RuntimeUnavailable
+from trackside.rooms.deployments.model import Deployment, Limits, Network, Replica, Status, Workload
+from trackside.rooms.deployments.model.planning import (
     WORLD,
     Action,
     AddReplicas,
-    Deployment,
-    DeploymentView,
-    Limits,
-    Network,
     RemoveReplica,
     RemoveStray,
-    Replica,
-    ReplicaView,
     RestartReplica,
-    SeenReplica,
-    Snapshot,
     StartReplica,
-    Status,
     TerminateReplica,
-    Workload,
 )
 from trackside.rooms.deployments.plan import workload as orders
 from trackside.rooms.deployments.ports import Logs, Runtime
 from trackside.rooms.networking import service as networking
-from trackside.rooms.networking.model import Addressing, Page
+from trackside.rooms.networking.errors import SlotsExhausted
+from trackside.rooms.networking.model import Addressing
 from trackside.rooms.projects import service as projects
 from trackside.rooms.projects.model import ServiceInstance
 
 log = structlog.get_logger()
+failpoints.declare_around(action.__name__ for action in WORLD)
 MOST_AT_ONCE = 50
 """Passes without a pause; more than a deployment ever needs means that something does not help, and must not spin."""
-RETRY = 1.0
-"""Seconds before looking again when the engine or the edge does not answer."""
+RETRY = 0.5
+"""Seconds before looking again when something that is needed is not there."""
+PATIENCE = 30
+"""Looks in a row that may find so; then looking is the timer's, so that what waits long takes no other job's place."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,15 @@ class Loaded:
     instance: ServiceInstance
     host: str
     network: Network
-    deployments: tuple[Deployment, ...]
-    replicas: tuple[Replica, ...]
-    snapshot: Callable[[Sequence[SeenReplica]], Snapshot]
+    records: Records
+
+    @property
+    def deployments(self) -> tuple[Deployment, ...]:
+        return self.records.deployments
+
+    @property
+    def replicas(self) -> tuple[Replica, ...]:
+        return self.records.replicas
 
 
 class Converger:
@@ -84,6 +91,8 @@ class Converger:
         self._vault = parts.vault
         self._addressing = addressing
         self._limits = limits
+        self.stopwatch = Stopwatch(parts.database.clock)
+        """By which time is measured here."""
 
     async def step(self, workspace_id: UUID, instance_id: UUID) -> float | None:
         """One pass; in how many seconds the next is due (None: nothing to watch)."""
@@ -93,16 +102,28 @@ class Converger:
             return None
         try:
             seen = await self._runtime.observe(instance_id)
-            plan = planner.plan(loaded.snapshot(seen))
-            refused = await self._act(workspace_id, loaded, [a for a in plan.actions if isinstance(a, WORLD)])
         except RuntimeUnavailable as error:
             log.warning("the engine does not answer", instance=str(instance_id), error=error.sentence)
+            await self._wait(workspace_id, instance_id, error)
             return RETRY
-        if not plan.actions:
+        plan = planner.plan(loaded.records.snapshot(seen))
+        trouble = await self._act(workspace_id, loaded, [a for a in plan.actions if isinstance(a, WORLD)])
+        if not plan.actions and not any(deployment.is_held_up for deployment in loaded.deployments):
             return plan.look_again
         async with self._database.transaction(workspace_id) as tx:
-            await self._save(tx, loaded, plan.actions, refused)
-        return 0.0
+            await self._save(tx, loaded, plan.actions, trouble)
+        if trouble.is_waiting:
+            log.warning("something waits", instance=str(instance_id), error=trouble.sentence)
+            return RETRY
+        return 0.0 if plan.actions else plan.look_again
+
+    async def _wait(self, workspace_id: UUID, instance_id: UUID, error: TracksideError) -> None:
+        """Say of what is on its way that it waits, and for what; also of what was asked for while the engine did not answer."""
+        async with self._database.transaction(workspace_id) as tx:
+            if _waiting(await store.unsettled(tx, instance_id)):
+                await stream.lock(tx)
+                for deployment in _waiting(await store.unsettled(tx, instance_id)):
+                    await hold_up(tx, deployment, error)
 
     # --- load ---
 
@@ -112,57 +133,40 @@ class Converger:
             return None
         subnet = await networking.ensure_subnet(tx, self._addressing, instance.environment_id)
         host = await networking.ensure_host(tx, self._addressing, instance)
-        backends = {backend.deployment_id: backend for backend in await networking.backends_of(tx, instance_id)}
-        reports = await networking.reports_of(tx, instance_id)
-        deployments = await store.unsettled(tx, instance_id)
-        known = {deployment.id for deployment in deployments}
-        for deployment_id in backends.keys() - known:
-            if left := await store.deployment(tx, deployment_id):
-                deployments.append(left)
-        replicas = await store.replicas_of(tx, [deployment.id for deployment in deployments])
-        routed = await networking.route_of(tx, instance_id)
-        now = tx.clock.now()
-
-        def snapshot(seen: Sequence[SeenReplica]) -> Snapshot:
-            by_id = {replica.replica_id: replica for replica in seen}
-            views = tuple(_view(deployment, replicas, by_id, backends, reports) for deployment in deployments)
-            target = routed[0].target if routed else None
-            return Snapshot(
-                now=now,
-                deployments=views,
-                routed=routed[1] if routed else None,
-                page=target if isinstance(target, Page) else None,
-                confirmed_at=routed[2] if routed else None,
-                strays=tuple(sorted(by_id.keys() - {replica.id for replica in replicas})),
-            )
-
+        records = (await reading.read(tx, self.stopwatch.read(), instance_id))[instance_id]
         network = Network(instance.environment_id, subnet)
-        return Loaded(instance, host, network, tuple(deployments), tuple(replicas), snapshot)
+        return Loaded(instance, host, network, records)
 
     # --- act ---
 
-    async def _act(self, workspace_id: UUID, loaded: Loaded, actions: Sequence[Action]) -> dict[UUID, str]:
-        """Run the actions that touch the world, side by side; why a replica was refused, by its id."""
-        refused: dict[UUID, str] = {}
-        if any(isinstance(action, StartReplica) for action in actions):
-            await self._runtime.ensure_network(loaded.network)
+    async def _act(self, workspace_id: UUID, loaded: Loaded, actions: Sequence[Action]) -> Trouble:
+        """Run the actions that touch the world, side by side; what went wrong with which. One never keeps another back."""
+        trouble = Trouble()
+        starts = [action for action in actions if isinstance(action, StartReplica)]
+        if starts:
+            try:
+                await self._runtime.ensure_network(loaded.network)
+            except TracksideError as error:
+                trouble.add(starts, error)
 
         async def run(action: Action) -> None:
             try:
                 await self._touch(workspace_id, loaded, action)
-            except RuntimeRefused as error:
-                if isinstance(action, StartReplica | RestartReplica):
-                    refused[action.replica_id] = error.sentence
-                else:
-                    raise
+            except TracksideError as error:
+                trouble.add([action], error)
 
-        outcomes = await asyncio.gather(*(run(action) for action in actions), return_exceptions=True)
+        going = [run(action) for action in actions if not trouble.has(action)]
+        outcomes = await asyncio.gather(*going, return_exceptions=True)
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
-        return refused
+        return trouble
 
     async def _touch(self, workspace_id: UUID, loaded: Loaded, action: Action) -> None:
+        with failpoints.around(type(action).__name__):
+            await self._do(workspace_id, loaded, action)
+
+    async def _do(self, workspace_id: UUID, loaded: Loaded, action: Action) -> None:
         match action:
             case StartReplica():
                 await self._runtime.start(await self._workload(workspace_id, loaded, action.replica_id))
@@ -215,72 +219,50 @@ class Converger:
 
     # --- save ---
 
-    async def _save(
-        self, tx: Transaction, loaded: Loaded, actions: Sequence[Action], refused: Mapping[UUID, str]
-    ) -> None:
+    async def _save(self, tx: Transaction, loaded: Loaded, actions: Sequence[Action], trouble: Trouble) -> None:
         """Write down what was done and decided, unless the records have moved on."""
         await stream.lock(tx)
-        present = {d.id: d.version for d in await store.unsettled(tx, loaded.instance.id)}
-        if any(present.get(d.id, d.version) != d.version for d in loaded.deployments) or (
-            present.keys() - {d.id for d in loaded.deployments}
-        ):
+        if not await self._is_current(tx, loaded):
             return
         for action in actions:
+            if not trouble.has(action):
+                await self._write(tx, loaded, action, trouble)
+        for deployment in loaded.deployments:
+            if trouble.of(deployment.id):
+                await trouble.tell(tx, deployment)
+            elif deployment.is_held_up:
+                await resume(tx, deployment.id)
+
+    async def _write(self, tx: Transaction, loaded: Loaded, action: Action, trouble: Trouble) -> None:
+        try:
             if isinstance(action, AddReplicas):
                 await self._add_replicas(tx, loaded, action)
             else:
-                await write(tx, loaded.instance, loaded.deployments, loaded.replicas, action)
-        for replica_id, sentence in refused.items():
-            await self._note_refusal(tx, loaded, replica_id, sentence)
+                await write(tx, self._addressing, loaded.instance, loaded.deployments, action)
+        except (NetworkFull, SlotsExhausted) as error:
+            trouble.add([action], error)
+
+    async def _is_current(self, tx: Transaction, loaded: Loaded) -> bool:
+        """Whether the records are still as they were loaded."""
+        present = {d.id: d.version for d in await store.unsettled(tx, loaded.instance.id)}
+        is_changed = any(present.get(d.id, d.version) != d.version for d in loaded.deployments)
+        return not is_changed and not present.keys() - {d.id for d in loaded.deployments}
 
     async def _add_replicas(self, tx: Transaction, loaded: Loaded, action: AddReplicas) -> None:
+        """Errors: `NetworkFull`."""
         addresses = await store.free_addresses(tx, loaded.network.subnet, len(action.ordinals))
         if addresses is None:
-            deployment = next(d for d in loaded.deployments if d.id == action.deployment_id)
-            if deployment.status is Status.DEPLOYING:
-                sentence = f"The environment's network {loaded.network.subnet} has no address left."
-                hint = "Scale other services of the environment down, or use another environment."
-                await fail(tx, deployment, sentence, hint)
-            return
+            raise NetworkFull(f"The environment's network {loaded.network.subnet} has no address left.")
         for ordinal, address in zip(action.ordinals, addresses, strict=True):
             await stream.record(
                 tx,
                 events.ReplicaPlanned(new_id(), action.deployment_id, str(action.role), ordinal, str(address)),
             )
 
-    async def _note_refusal(self, tx: Transaction, loaded: Loaded, replica_id: UUID, sentence: str) -> None:
-        replica = next(r for r in loaded.replicas if r.id == replica_id)
-        deployment = next(d for d in loaded.deployments if d.id == replica.deployment_id)
-        if deployment.status is Status.DEPLOYING:
-            await fail(tx, deployment, sentence, RuntimeRefused.hint)
-        else:
-            await stream.record(tx, events.ReplicaRestarted(replica_id, deployment.id, sentence))
 
-
-def _view(
-    deployment: Deployment,
-    replicas: Sequence[Replica],
-    seen: Mapping[UUID, SeenReplica],
-    backends: Mapping[UUID, networking.Backend],
-    reports: Mapping[UUID, tuple[networking.BackendReport, object]],
-) -> DeploymentView:
-    report, reported_at = reports.get(deployment.id, (None, None))
-    return DeploymentView(
-        deployment=deployment,
-        replicas=tuple(
-            ReplicaView(
-                replica,
-                seen.get(replica.id),
-                report.health.get(replica.id) if report else None,
-                report.open_by_replica.get(replica.id, 0) if report else 0,
-            )
-            for replica in replicas
-            if replica.deployment_id == deployment.id
-        ),
-        backend=backends.get(deployment.id),
-        report=report,
-        reported_at=reported_at,  # pyright: ignore[reportArgumentType]
-    )
+def _waiting(deployments: Sequence[Deployment]) -> list[Deployment]:
+    """Those on their way that do not say yet what they wait for."""
+    return [one for one in deployments if one.status is Status.DEPLOYING and not one.is_held_up]
 
 
 Nudge = Callable[[float], Awaitable[None]]
@@ -288,10 +270,11 @@ Nudge = Callable[[float], Awaitable[None]]
 
 async def until_rest(converger: Converger, workspace_id: UUID, instance_id: UUID, wait: Nudge) -> None:
     """Pass after pass until nothing is about to change; `wait` sleeps at most so long, less when nudged."""
-    pause, at_once = 0.0, 0
+    pause, at_once, in_vain = 0.0, 0, 0
     while True:
         delay = await converger.step(workspace_id, instance_id)
-        if delay is None or delay >= planner.WATCH:
+        in_vain = in_vain + 1 if delay == RETRY else 0
+        if delay is None or delay >= planner.WATCH or in_vain > PATIENCE:
             return
         at_once = at_once + 1 if delay == 0 else 0
         if delay == 0 and at_once < MOST_AT_ONCE:

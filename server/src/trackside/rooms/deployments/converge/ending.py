@@ -9,21 +9,27 @@ from trackside.rooms.deployments.model import ACTIVE, UNFINISHED, Deployment, St
 from trackside.rooms.networking import service as networking
 
 
-async def supersede(tx: Transaction, instance_id: UUID, reason: str) -> None:
-    """End every deployment of the instance that is under way and has not taken the traffic."""
+async def supersede(tx: Transaction, instance_id: UUID, reason: str, by: UUID | None = None) -> tuple[UUID, ...]:
+    """End every deployment of the instance that is under way and has not taken the traffic; which those were.
+
+    `by`: the deployment that they make way for.
+    """
     route = await networking.route_of(tx, instance_id)
     routed = route[1] if route else None
+    ended: list[UUID] = []
     for deployment in await store.unsettled(tx, instance_id):
         network = deployment.step(StepName.CONFIGURE_NETWORK)
         has_taken_over = deployment.id == routed or (network is not None and network.is_skipped)
         if deployment.status in UNFINISHED and not has_taken_over:
-            await end(tx, deployment, reason)
+            await end(tx, deployment, reason, by)
+            ended.append(deployment.id)
+    return tuple(ended)
 
 
-async def end(tx: Transaction, deployment: Deployment, reason: str) -> None:
+async def end(tx: Transaction, deployment: Deployment, reason: str, by: UUID | None = None) -> None:
     """Close the record of a deployment that will not serve."""
     await end_steps(tx, deployment, reason)
-    await stream.record(tx, events.DeploymentRemoved(deployment.id, deployment.service_instance_id, reason))
+    await stream.record(tx, events.DeploymentRemoved(deployment.id, deployment.service_instance_id, reason, by))
 
 
 async def end_steps(tx: Transaction, deployment: Deployment, reason: str) -> None:

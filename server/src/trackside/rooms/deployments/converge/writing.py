@@ -8,12 +8,12 @@ from trackside.kit import events as stream
 from trackside.kit.db import Transaction
 from trackside.rooms.deployments import events
 from trackside.rooms.deployments.converge.ending import end_steps
-from trackside.rooms.deployments.model import (
+from trackside.rooms.deployments.model import Deployment
+from trackside.rooms.deployments.model.planning import (
     Action,
     BeginRemoval,
     BeginStep,
     Crash,
-    Deployment,
     EndRemoval,
     EndStep,
     Fail,
@@ -25,7 +25,6 @@ from trackside.rooms.deployments.model import (
     RemoveBackend,
     RemoveReplica,
     RemoveStray,
-    Replica,
     RestartReplica,
     ShowPage,
     StartReplica,
@@ -35,7 +34,7 @@ from trackside.rooms.deployments.model import (
 )
 from trackside.rooms.deployments.plan.workload import probe_of
 from trackside.rooms.networking import service as networking
-from trackside.rooms.networking.model import BackendShape, Protocol
+from trackside.rooms.networking.model import Addressing, BackendShape, Protocol
 from trackside.rooms.projects.model import ServiceInstance
 
 
@@ -44,6 +43,7 @@ class Desk:
     """What the writers need at hand."""
 
     tx: Transaction
+    addressing: Addressing
     instance: ServiceInstance
     deployments: Sequence[Deployment]
 
@@ -53,19 +53,19 @@ class Desk:
 
 async def write(
     tx: Transaction,
+    addressing: Addressing,
     instance: ServiceInstance,
     deployments: Sequence[Deployment],
-    replicas: Sequence[Replica],
     action: Action,
 ) -> None:
-    """Record what an action did or decided."""
-    await WRITERS[type(action)](Desk(tx, instance, deployments), action)
+    """Record what an action did or decided. Errors: `SlotsExhausted`."""
+    await WRITERS[type(action)](Desk(tx, addressing, instance, deployments), action)
 
 
-async def fail(tx: Transaction, deployment: Deployment, reason: str, hint: str) -> None:
-    """End a deployment with a reason, and its open steps with it."""
+async def fail(tx: Transaction, deployment: Deployment, reason: str, hint: str, code: str | None = None) -> None:
+    """End a deployment with a reason, and its open steps with it. `code`: of the error, where one of the platform's is the reason."""
     await end_steps(tx, deployment, reason)
-    await stream.record(tx, events.DeploymentFailed(deployment.id, deployment.service_instance_id, reason, hint))
+    await stream.record(tx, events.DeploymentFailed(deployment.id, deployment.service_instance_id, reason, hint, code))
 
 
 async def _nothing(desk: Desk, action: Any) -> None:
@@ -95,7 +95,7 @@ async def _leave(desk: Desk, action: LeaveReplica) -> None:
                 for server in backend.servers
             )
             shape = BackendShape(servers, backend.probe, backend.protocol)
-            await networking.put_backend(desk.tx, desk.instance, action.deployment_id, shape)
+            await networking.put_backend(desk.tx, desk.addressing, desk.instance, action.deployment_id, shape)
 
 
 async def _note(desk: Desk, action: NoteReplica) -> None:
@@ -122,7 +122,7 @@ async def _find_port(desk: Desk, action: FindPort) -> None:
 async def _put_backend(desk: Desk, action: PutBackend) -> None:
     deployment = desk.deployment(action)
     shape = BackendShape(action.servers, probe_of(deployment), Protocol(deployment.settings.protocol))
-    await networking.put_backend(desk.tx, desk.instance, deployment.id, shape)
+    await networking.put_backend(desk.tx, desk.addressing, desk.instance, deployment.id, shape)
 
 
 async def _remove_backend(desk: Desk, action: RemoveBackend) -> None:
@@ -138,7 +138,8 @@ async def _show_page(desk: Desk, action: ShowPage) -> None:
 
 
 async def _begin_removal(desk: Desk, action: BeginRemoval) -> None:
-    await stream.record(desk.tx, events.DeploymentRemoving(action.deployment_id, desk.instance.id, action.reason))
+    removing = events.DeploymentRemoving(action.deployment_id, desk.instance.id, action.reason, action.by)
+    await stream.record(desk.tx, removing)
 
 
 async def _end_removal(desk: Desk, action: EndRemoval) -> None:

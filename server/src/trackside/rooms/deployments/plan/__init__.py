@@ -7,9 +7,8 @@ A service instance has at most one *arriving* deployment (DEPLOYING, not routed)
 active one where nothing listens), and any number that *leave*.
 """
 
-from trackside.rooms.deployments.model import (
-    ACTIVE,
-    PREPARING,
+from trackside.rooms.deployments.model import ACTIVE, PREPARING, Deployment, Status, StepName
+from trackside.rooms.deployments.model.planning import (
     Action,
     BeginRemoval,
     BeginStep,
@@ -19,8 +18,6 @@ from trackside.rooms.deployments.model import (
     RemoveStray,
     ShowPage,
     Snapshot,
-    Status,
-    StepName,
     Succeed,
 )
 from trackside.rooms.deployments.plan.arriving import arrive
@@ -50,6 +47,11 @@ def plan(snapshot: Snapshot) -> Plan:
     if is_busy:
         return Plan(tuple(actions), BUSY)
     return Plan((), WATCH if holder else None)
+
+
+def is_at_rest(plan: Plan) -> bool:
+    """Whether there is nothing to do, and nothing about to change."""
+    return not plan.actions and (plan.look_again is None or plan.look_again >= WATCH)
 
 
 def sort(snapshot: Snapshot) -> tuple[DeploymentView | None, DeploymentView | None, list[DeploymentView]]:
@@ -85,7 +87,7 @@ def take_over(snapshot: Snapshot, holder: DeploymentView) -> list[Action]:
     """The holder has the traffic: send the others away, and tell success when they are gone."""
     deployment = holder.deployment
     if deployment.status is not Status.DEPLOYING:
-        return [BeginRemoval(view.deployment.id, f"Replaced by {deployment.id}.") for view in older(snapshot, holder)]
+        return [replaced(view, deployment) for view in older(snapshot, holder)]
     network = deployment.step(StepName.CONFIGURE_NETWORK)
     if network and network.completed_at is None:
         return [EndStep(deployment.id, StepName.CONFIGURE_NETWORK)]
@@ -93,10 +95,15 @@ def take_over(snapshot: Snapshot, holder: DeploymentView) -> list[Action]:
     drain = deployment.step(StepName.DRAIN_INSTANCES)
     if drain is None:
         begin: list[Action] = [BeginStep(deployment.id, StepName.DRAIN_INSTANCES)]
-        return begin + [BeginRemoval(view.deployment.id, f"Replaced by {deployment.id}.") for view in others]
+        return begin + [replaced(view, deployment) for view in others]
     if any(view.deployment.status is Status.REMOVING for view in snapshot.deployments) or others:
         return []
     return [EndStep(deployment.id, StepName.DRAIN_INSTANCES), Succeed(deployment.id)]
+
+
+def replaced(view: DeploymentView, by: Deployment) -> Action:
+    """Send away what another deployment has replaced."""
+    return BeginRemoval(view.deployment.id, f"Replaced by {by.id}.", by.id)
 
 
 def older(snapshot: Snapshot, holder: DeploymentView) -> list[DeploymentView]:

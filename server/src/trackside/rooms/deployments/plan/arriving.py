@@ -2,7 +2,8 @@
 
 from datetime import timedelta
 
-from trackside.rooms.deployments.model import (
+from trackside.rooms.deployments.model import ReplicaStatus, Role, SeenReplica, SeenState, StepName
+from trackside.rooms.deployments.model.planning import (
     Action,
     AddReplicas,
     BeginStep,
@@ -10,16 +11,13 @@ from trackside.rooms.deployments.model import (
     EndStep,
     Fail,
     FindPort,
+    NoteReplica,
     PutBackend,
     RemoveReplica,
     ReplicaView,
     RestartReplica,
-    Role,
-    SeenReplica,
-    SeenState,
     Snapshot,
     StartReplica,
-    StepName,
     Swap,
 )
 from trackside.rooms.deployments.plan import facts
@@ -58,7 +56,10 @@ def pre_deploy(snapshot: Snapshot, view: DeploymentView) -> list[Action] | None:
             return [EndStep(deployment.id, StepName.PRE_DEPLOY_COMMAND)]
         sentence = f"The pre-deploy command failed with exit code {seen.exit_code}."
         return failure(
-            view, StepName.PRE_DEPLOY_COMMAND, sentence, "Read `trackside logs`; the old version still serves."
+            view,
+            StepName.PRE_DEPLOY_COMMAND,
+            sentence,
+            "Read `trackside logs`; no replica of this version was started.",
         )
     if snapshot.now > step.started_at + timedelta(seconds=deployment.settings.pre_deploy_timeout):
         sentence = f"The pre-deploy command did not end within {deployment.settings.pre_deploy_timeout:g} s."
@@ -136,6 +137,12 @@ def swap(snapshot: Snapshot, view: DeploymentView) -> list[Action]:
     return []
 
 
+def is_well(view: DeploymentView) -> bool:
+    """Whether there are replicas, and all are verified."""
+    present = facts.members(view)
+    return bool(present) and all(is_verified(view, r) for r in present)
+
+
 def is_verified(view: DeploymentView, replica: ReplicaView) -> bool:
     """Whether the edge has this replica and has found it well (or was told not to ask)."""
     if not facts.is_running(replica) or not facts.is_report_current(view):
@@ -185,15 +192,28 @@ def give_up(snapshot: Snapshot, view: DeploymentView) -> list[Action] | None:
         tries = seen.restarts + replica.replica.restarts
         if tries >= facts.ARRIVING_RESTARTS or (ended and facts.is_spent(deployment, seen)) or ended_unasked:
             sentence = facts.exit_sentence(deployment, seen)
-            return failure(
-                view, StepName.HEALTHCHECK, f"{sentence[0].upper()}{sentence[1:]} before it served.", EXIT_HINT
-            )
+            reason = f"{sentence[0].upper()}{sentence[1:]} before it served."
+            return [
+                NoteReplica(deployment.id, replica.replica.id, ReplicaStatus.CRASHED, sentence),
+                *failure(view, StepName.HEALTHCHECK, reason, EXIT_HINT),
+            ]
     step = deployment.step(StepName.HEALTHCHECK)
     allowed = deployment.settings.healthcheck_timeout + deployment.settings.start_period
-    if step and step.completed_at is None and snapshot.now > step.started_at + timedelta(seconds=allowed):
-        detail = unhealthy_detail(view)
-        return failure(view, StepName.HEALTHCHECK, f"It was not healthy within {allowed:g} s: {detail}.", HEALTH_HINT)
+    is_late = step and step.completed_at is None and snapshot.now > step.started_at + timedelta(seconds=allowed)
+    # What was found well is not given up because nobody looked in time: the engine, the database may have been away.
+    if is_late and not is_well(view):
+        reason = f"It was not healthy within {allowed:g} s: {unhealthy_detail(view)}."
+        return [*unhealthy(view), *failure(view, StepName.HEALTHCHECK, reason, HEALTH_HINT)]
     return None
+
+
+def unhealthy(view: DeploymentView) -> list[Action]:
+    """Note of each replica that is not well what the edge said of it."""
+    return [
+        NoteReplica(view.deployment.id, r.replica.id, ReplicaStatus.CRASHED, f"it is unhealthy: {r.health.detail}")
+        for r in facts.members(view)
+        if r.health and not r.health.is_healthy
+    ]
 
 
 def unhealthy_detail(view: DeploymentView) -> str:

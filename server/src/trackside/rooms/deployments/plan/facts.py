@@ -2,16 +2,8 @@
 
 from datetime import timedelta
 
-from trackside.rooms.deployments.model import (
-    Deployment,
-    DeploymentView,
-    ReplicaView,
-    RestartPolicy,
-    Role,
-    SeenReplica,
-    SeenState,
-    Snapshot,
-)
+from trackside.rooms.deployments.model import Deployment, RestartPolicy, Role, SeenReplica, SeenState
+from trackside.rooms.deployments.model.planning import DeploymentView, ReplicaView, Snapshot
 from trackside.rooms.networking.model import Server
 
 DEFAULT_PORT = 8080

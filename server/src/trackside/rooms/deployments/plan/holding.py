@@ -2,7 +2,8 @@
 
 from datetime import timedelta
 
-from trackside.rooms.deployments.model import (
+from trackside.rooms.deployments.model import ReplicaStatus, Role, SeenState, Status
+from trackside.rooms.deployments.model.planning import (
     Action,
     AddReplicas,
     Crash,
@@ -12,15 +13,11 @@ from trackside.rooms.deployments.model import (
     PutBackend,
     Recover,
     RemoveReplica,
-    ReplicaStatus,
     ReplicaView,
     RestartReplica,
-    Role,
-    SeenState,
     ShowPage,
     Snapshot,
     StartReplica,
-    Status,
     Swap,
     TerminateReplica,
 )
@@ -63,22 +60,28 @@ def tend(snapshot: Snapshot, view: DeploymentView, replica: ReplicaView) -> list
     deployment, seen = view.deployment, replica.seen
     if seen is None or seen.state is SeenState.CREATED:
         return [StartReplica(deployment.id, replica.replica.id)] if facts.is_due(snapshot, replica) else []
-    status, detail = status_of(view, replica)
+    status, detail = status_of(snapshot, view, replica)
     if (status, detail) != (replica.replica.status, replica.replica.detail):
         return [NoteReplica(deployment.id, replica.replica.id, status, detail)]
     if seen.state is SeenState.EXITED and not facts.is_spent(deployment, seen) and facts.is_due(snapshot, replica):
         return [RestartReplica(deployment.id, replica.replica.id, facts.exit_sentence(deployment, seen))]
-    if is_unwell(replica) and may_restart(view, replica) and facts.is_due(snapshot, replica):
+    if is_unwell(snapshot, view, replica) and may_restart(view, replica) and facts.is_due(snapshot, replica):
         return [RestartReplica(deployment.id, replica.replica.id, replica.health.detail if replica.health else "")]
     return []
 
 
-def is_unwell(replica: ReplicaView) -> bool:
-    """Whether it runs, but the prober has found it unhealthy since it last (re)started."""
+def is_unwell(snapshot: Snapshot, view: DeploymentView, replica: ReplicaView) -> bool:
+    """Whether it runs, and was well since it last (re)started and is no longer, or has had the time that a start may take.
+
+    An app that is told to end while it starts may not hear it, and is killed when it serves long since.
+    """
     health, seen = replica.health, replica.seen
     if health is None or health.is_healthy or seen is None or seen.state is not SeenState.RUNNING:
         return False
-    return seen.started_at is None or health.since > seen.started_at
+    if seen.started_at is None or (health.well_until and health.well_until > seen.started_at):
+        return True
+    settings = view.deployment.settings
+    return snapshot.now > seen.started_at + timedelta(seconds=settings.healthcheck_timeout + settings.start_period)
 
 
 def may_restart(view: DeploymentView, replica: ReplicaView) -> bool:
@@ -89,7 +92,7 @@ def may_restart(view: DeploymentView, replica: ReplicaView) -> bool:
     return settings.restart_policy == "ALWAYS" or replica.replica.restarts < settings.max_restarts
 
 
-def status_of(view: DeploymentView, replica: ReplicaView) -> tuple[ReplicaStatus, str]:
+def status_of(snapshot: Snapshot, view: DeploymentView, replica: ReplicaView) -> tuple[ReplicaStatus, str]:
     """What to tell of a replica."""
     seen = replica.seen
     if seen is None:
@@ -100,7 +103,7 @@ def status_of(view: DeploymentView, replica: ReplicaView) -> tuple[ReplicaStatus
         return ReplicaStatus.CRASHED, facts.exit_sentence(view.deployment, seen)
     if seen.state is SeenState.RESTARTING or seen.state is SeenState.EXITED:
         return ReplicaStatus.RESTARTING, facts.exit_sentence(view.deployment, seen)
-    if is_unwell(replica) and not may_restart(view, replica):
+    if is_unwell(snapshot, view, replica) and not may_restart(view, replica):
         return ReplicaStatus.CRASHED, f"it is unhealthy: {replica.health.detail if replica.health else ''}"
     return SEEN_STATUS[seen.state], ""
 
@@ -142,10 +145,10 @@ def connect(view: DeploymentView) -> list[Action]:
 def judge(snapshot: Snapshot, view: DeploymentView) -> list[Action]:
     """Tell a crash when no replica is left that could serve, and a recovery when one is back."""
     present = facts.members(view)
-    crashed = [r for r in present if status_of(view, r)[0] is ReplicaStatus.CRASHED]
+    crashed = [r for r in present if status_of(snapshot, view, r)[0] is ReplicaStatus.CRASHED]
     deployment = view.deployment
     if present and len(crashed) == len(present) and deployment.status is not Status.CRASHED:
-        detail = status_of(view, crashed[0])[1]
+        detail = status_of(snapshot, view, crashed[0])[1]
         told: list[Action] = [Crash(deployment.id, f"{detail[:1].upper()}{detail[1:]}; its restart policy is spent.")]
         return told + ([ShowPage(Page.CRASHED)] if snapshot.routed == deployment.id else [])
     if deployment.status is Status.CRASHED and any(is_well(view, r) for r in present):

@@ -2,16 +2,15 @@
 
 from datetime import timedelta
 
-from trackside.rooms.deployments.model import (
+from trackside.rooms.deployments.model import SeenState, Status
+from trackside.rooms.deployments.model.planning import (
     Action,
     DeploymentView,
     EndRemoval,
     RemoveBackend,
     RemoveReplica,
-    SeenState,
     ShowPage,
     Snapshot,
-    Status,
     TerminateReplica,
 )
 from trackside.rooms.networking.model import Page

@@ -50,7 +50,7 @@ def command_of(deployment: Deployment, role: Role) -> tuple[str, ...] | None:
     if role is Role.PRE_DEPLOY:
         command = deployment.settings.pre_deploy_command or (image.pre_deploy_command if image else None)
     else:
-        command = deployment.settings.start_command or (image.start_command if image else None)
+        command = deployment.settings.start_command
     return argv_of(command) if command else None
 
 

@@ -2,10 +2,10 @@
 
 from litestar import Router
 
-from trackside.rooms.deployments.rest import deployments, instances, projects
+from trackside.rooms.deployments.rest import deployments, instances, projects, queue
 
 router = Router(
     "/v1",
-    route_handlers=[*projects.HANDLERS, *instances.HANDLERS, *deployments.HANDLERS],
+    route_handlers=[*projects.HANDLERS, *instances.HANDLERS, *deployments.HANDLERS, *queue.HANDLERS],
     tags=["deployments"],
 )

@@ -10,7 +10,7 @@ from litestar.di import NamedDependency
 from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody, Schema
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
-from trackside.kit.db import Transaction
+from trackside.kit.db import Database, Transaction
 from trackside.rooms.access.model import Actor
 from trackside.rooms.builds import service as builds
 from trackside.rooms.builds.ports import Uploads
@@ -19,18 +19,26 @@ from trackside.rooms.deployments.model import Deployment
 from trackside.rooms.deployments.rest.shapes import (
     DeploymentShape,
     InstanceShape,
+    RequestedShape,
+    RestartedShape,
     deployment_shape,
     instance_shape,
 )
+from trackside.rooms.deployments.service import queue
+from trackside.rooms.deployments.service.sources import accept_source
 from trackside.rooms.networking.model import Addressing
 from trackside.rooms.projects import service as projects
 
 
 class NewDeployment(msgspec.Struct, forbid_unknown_fields=True):
-    """What to deploy (null: the configured source), and settings to keep with it (`build`, `deploy`)."""
+    """What to deploy (null: the configured source), and settings to keep with it (`build`, `deploy`).
+
+    `urgent`: its build goes before all others of the workspace.
+    """
 
     source: dict[str, Any] | None = None
     settings: dict[str, Any] | None = None
+    urgent: bool = False
 
 
 class DeploymentList(msgspec.Struct):
@@ -50,7 +58,6 @@ class Scale(msgspec.Struct, forbid_unknown_fields=True):
 class VariableShape(msgspec.Struct):
     name: str
     value: str | None
-    is_sealed: bool
 
 
 class VariableList(msgspec.Struct):
@@ -65,7 +72,7 @@ class VariablePatch(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class VariablesChanged(msgspec.Struct):
-    deployment: DeploymentShape | None
+    deployment: RequestedShape | None
     changed: list[str]
 
 
@@ -81,6 +88,12 @@ async def shape_deployment(tx: Transaction, actor: Actor, public: str, deploymen
     return (await shape_deployments(tx, actor, public, [deployment]))[0]
 
 
+async def shape_requested(tx: Transaction, actor: Actor, public: str, deployment: Deployment) -> RequestedShape:
+    """A deployment that was just asked for."""
+    shape = await shape_deployment(tx, actor, public, deployment)
+    return RequestedShape(**msgspec.structs.asdict(shape), superseded=list(deployment.superseded))
+
+
 async def shape_deployments(
     tx: Transaction, actor: Actor, public: str, found: list[Deployment]
 ) -> list[DeploymentShape]:
@@ -90,8 +103,9 @@ async def shape_deployments(
     instance = await projects.read_instance(tx, actor, found[0].service_instance_id)
     host = (await service.view_instances(tx, actor, [instance]))[0].host
     replicas = await service.replicas_of(tx, [deployment.id for deployment in found])
+    places = await queue.places_of(tx, found)
     url = public.format(host=host) if host else None
-    return [deployment_shape(deployment, replicas, url) for deployment in found]
+    return [deployment_shape(deployment, replicas, url, places.get(deployment.id)) for deployment in found]
 
 
 @get("/service-instances/{instance_id:uuid}")
@@ -121,14 +135,14 @@ class ArchiveOperation(Operation):
     operation_class=ArchiveOperation,
 )
 async def upload(
-    tx: NamedDependency[Transaction],
+    database: NamedDependency[Database],
     actor: NamedDependency[Actor],
     uploads: NamedDependency[Uploads],
     instance_id: FromPath[UUID],
     request: Request[Any, Any, Any],
 ) -> UploadShape:
     """Take an archive (tar, tar.gz, tar.zst or zip) as the raw body."""
-    received = await builds.receive_upload(tx, actor, uploads, instance_id, request.stream())
+    received = await builds.receive_upload(database, actor, uploads, instance_id, request.stream())
     return UploadShape(received.id, received.sha256, received.size_bytes)
 
 
@@ -139,15 +153,16 @@ async def request_deployment(  # noqa: PLR0913 — injected
     vault: NamedDependency[projects.Vault],
     addressing: NamedDependency[Addressing],
     public: NamedDependency[str],
+    allow_engine_images: NamedDependency[bool],
     instance_id: FromPath[UUID],
     data: JSONBody[NewDeployment],
-) -> DeploymentShape:
+) -> RequestedShape:
     """Deploy; answers at once, with the deployment under way."""
-    source = await service.accept_source(tx, vault, data.source)
+    source = await accept_source(tx, vault, data.source, is_engine_open=allow_engine_images)
     deployment = await service.request_deployment(
-        tx, actor, addressing, instance_id, service.Asked(source, data.settings)
+        tx, actor, addressing, instance_id, service.Asked(source, data.settings, data.urgent)
     )
-    return await shape_deployment(tx, actor, public, deployment)
+    return await shape_requested(tx, actor, public, deployment)
 
 
 @get("/service-instances/{instance_id:uuid}/deployments")
@@ -183,10 +198,11 @@ async def restart(
     addressing: NamedDependency[Addressing],
     public: NamedDependency[str],
     instance_id: FromPath[UUID],
-) -> InstanceShape:
-    """Replace all replicas by fresh ones of the same image."""
-    await service.restart(tx, actor, addressing, instance_id)
-    return await shape_instance(tx, actor, public, instance_id)
+) -> RestartedShape:
+    """Replace all replicas by fresh ones of the same image; what is under way makes way for it."""
+    made = await service.restart(tx, actor, addressing, instance_id)
+    shape = await shape_instance(tx, actor, public, instance_id)
+    return RestartedShape(**msgspec.structs.asdict(shape), superseded=list(made.superseded))
 
 
 @post("/service-instances/{instance_id:uuid}/down", status_code=202)
@@ -212,7 +228,7 @@ async def list_variables(
     """Names of variables; their values only with `reveal`, which is a permission of its own."""
     names = await projects.list_variables(tx, actor, instance_id)
     values = await projects.reveal_variables(tx, actor, vault, instance_id) if reveal else {}
-    return VariableList([VariableShape(name, values.get(name), False) for name in sorted(names)])
+    return VariableList([VariableShape(name, values.get(name)) for name in sorted(names)])
 
 
 @patch("/service-instances/{instance_id:uuid}/variables", status_code=202)
@@ -230,7 +246,7 @@ async def change_variables(  # noqa: PLR0913 — injected
     deployment = None
     if changed and not data.skip_deploy:
         deployment = await service.deploy_variables(tx, actor, addressing, instance_id, changed)
-    shape = await shape_deployment(tx, actor, public, deployment) if deployment else None
+    shape = await shape_requested(tx, actor, public, deployment) if deployment else None
     return VariablesChanged(shape, list(changed))
 
 

@@ -6,9 +6,9 @@ from uuid import UUID
 
 import msgspec
 
-from trackside.rooms.deployments.model import Deployment, Replica, Role, Status, StepName
+from trackside.rooms.deployments.model import Deployment, Explanation, Moment, Place, Replica, Role, Status, StepName
 from trackside.rooms.deployments.service import InstanceView, shown_replicas
-from trackside.rooms.projects.model import Environment, Project, Service
+from trackside.rooms.projects.model import Environment, Project, Service, ServiceInstance
 
 
 class StepShape(msgspec.Struct):
@@ -27,14 +27,27 @@ class ReplicaShape(msgspec.Struct):
     address: str
 
 
+class PlaceShape(msgspec.Struct):
+    """A place in the build queue, counted from 1, among all that are `waiting`; so many are `building`."""
+
+    place: int
+    waiting: int
+    building: int
+
+
 class DeploymentShape(msgspec.Struct):
-    """A deployment. It is over for who waits at SUCCESS, FAILED, CRASHED, SKIPPED or REMOVED."""
+    """A deployment. It is over for who waits at SUCCESS, FAILED, CRASHED, SKIPPED or REMOVED.
+
+    `code` is the stable code of the error that `reason` tells of, where it was one of the platform's. `queue` is its place while it
+    waits for a slot to be built in.
+    """
 
     id: UUID
     service_instance_id: UUID
     status: str
     reason: str | None
     hint: str | None
+    code: str | None
     url: str | None
     source: dict[str, Any]
     commit: dict[str, str] | None
@@ -47,6 +60,13 @@ class DeploymentShape(msgspec.Struct):
     created_at: datetime
     updated_at: datetime
     ended_at: datetime | None
+    queue: PlaceShape | None
+
+
+class RequestedShape(DeploymentShape):
+    """A deployment that was just asked for. `superseded`: those under way that made way for it."""
+
+    superseded: list[UUID]
 
 
 class Replicas(msgspec.Struct):
@@ -66,6 +86,27 @@ class InstanceShape(msgspec.Struct):
     replicas: Replicas
     active_deployment: DeploymentShape | None
     latest_deployment: DeploymentShape | None
+
+
+class RestartedShape(InstanceShape):
+    """A service instance that restarts. `superseded`: the deployments under way that made way for the restart."""
+
+    superseded: list[UUID]
+
+
+class ExplanationShape(msgspec.Struct):
+    """Why a deployment is as it is. `happened` is in the order of its times."""
+
+    deployment_id: UUID
+    project_name: str
+    environment_name: str
+    service_name: str
+    status: str
+    sentence: str
+    hint: str | None
+    code: str | None
+    waits_for: str | None
+    happened: list[Moment]
 
 
 class EnvironmentShape(msgspec.Struct):
@@ -91,7 +132,14 @@ class ProjectShape(msgspec.Struct):
 SECRETS = frozenset({"token_secret", "key_secret"})
 
 
-def deployment_shape(deployment: Deployment, replicas: list[Replica], url: str | None) -> DeploymentShape:
+def place_shape(place: Place | None) -> PlaceShape | None:
+    """A place in the build queue as REST tells it."""
+    return PlaceShape(place.place, place.waiting, place.building) if place else None
+
+
+def deployment_shape(
+    deployment: Deployment, replicas: list[Replica], url: str | None, place: Place | None = None
+) -> DeploymentShape:
     """A deployment as REST tells it; `url` is its service instance's."""
     return DeploymentShape(
         id=deployment.id,
@@ -99,6 +147,7 @@ def deployment_shape(deployment: Deployment, replicas: list[Replica], url: str |
         status=str(deployment.status),
         reason=deployment.reason,
         hint=deployment.hint,
+        code=deployment.code,
         url=url if listens(deployment) else None,
         source={key: value for key, value in deployment.source.items() if key not in SECRETS},
         commit=dict(deployment.commit) if deployment.commit else None,
@@ -115,6 +164,23 @@ def deployment_shape(deployment: Deployment, replicas: list[Replica], url: str |
         created_at=deployment.created_at,
         updated_at=deployment.updated_at,
         ended_at=deployment.ended_at,
+        queue=place_shape(place),
+    )
+
+
+def explanation_shape(explanation: Explanation, instance: ServiceInstance) -> ExplanationShape:
+    """An explanation with the names of where it happened."""
+    return ExplanationShape(
+        deployment_id=explanation.deployment_id,
+        project_name=instance.project_name,
+        environment_name=instance.environment_name,
+        service_name=instance.service_name,
+        status=explanation.status,
+        sentence=explanation.sentence,
+        hint=explanation.hint,
+        code=explanation.code,
+        waits_for=explanation.waits_for,
+        happened=list(explanation.happened),
     )
 
 
@@ -131,7 +197,7 @@ def instance_shape(view: InstanceView, public: str) -> InstanceShape:
     url = public.format(host=view.host) if view.host else None
     replicas = list(view.replicas)
     active = deployment_shape(view.active, replicas, url) if view.active else None
-    latest = deployment_shape(view.latest, replicas, url) if view.latest else None
+    latest = deployment_shape(view.latest, replicas, url, view.place) if view.latest else None
     shown = active or latest
     return InstanceShape(
         id=instance.id,

@@ -1,4 +1,7 @@
-"""Use cases of deployments: one function per verb, permission first."""
+"""Use cases of deployments: one function per verb, permission first.
+
+Whoever reads in order to decide locks the stream first (see the use cases of projects).
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -11,29 +14,32 @@ from trackside.kit.ids import new_id
 from trackside.rooms.access.model import Actor, Permission
 from trackside.rooms.access.service import require
 from trackside.rooms.builds import service as builds
-from trackside.rooms.builds.model import UploadSource
 from trackside.rooms.deployments import errors, events, store
+from trackside.rooms.deployments.converge import queueing
 from trackside.rooms.deployments.converge.ending import end, remove_all, supersede
 from trackside.rooms.deployments.model import (
     ACTIVE,
     KEPT_IMAGES,
     UNFINISHED,
     Deployment,
+    Place,
     Replica,
     ReplicaStatus,
-    Settings,
     Status,
     Trigger,
 )
+from trackside.rooms.deployments.plan.images import kept_images
+from trackside.rooms.deployments.service.orders import Order, as_builtins, as_dict, is_built, order_again, order_of
+from trackside.rooms.deployments.store import projections, tables
 from trackside.rooms.networking import service as networking
 from trackside.rooms.networking.model import Addressing
 from trackside.rooms.projects import service as projects
 from trackside.rooms.projects.errors import ConfigRefused
-from trackside.rooms.projects.model import DeploySettings, ServiceInstance, ServiceSettings
+from trackside.rooms.projects.model import ServiceInstance
 
-PROJECTIONS = store.PROJECTIONS
+PROJECTIONS = projections.PROJECTIONS
 """How this room's events are folded; joined by bootstrap."""
-READ_MODELS = Emptied(shared=store.SHARED_READ_MODELS, workspace=store.READ_MODELS)
+READ_MODELS = Emptied(shared=tables.SHARED_READ_MODELS, workspace=tables.READ_MODELS)
 """What a replay empties and rebuilds."""
 
 
@@ -46,12 +52,22 @@ class InstanceView:
     latest: Deployment | None
     active: Deployment | None
     replicas: tuple[Replica, ...]
+    place: Place | None = None
+    """Where the latest stands in the build queue, while it waits there."""
+
+    @property
+    def counted(self) -> Deployment | None:
+        """Whose replicas are told: the active deployment's; while none is (the first comes, or after a swap the old one
+        drains), those of the one on its way."""
+        if self.active is None and self.latest is not None and self.latest.status in UNFINISHED:
+            return self.latest
+        return self.active
 
     @property
     def healthy(self) -> int:
-        """Replicas of the active deployment that run."""
+        """How many of them run."""
         return sum(
-            r.status is ReplicaStatus.RUNNING and self.active is not None and r.deployment_id == self.active.id
+            r.status is ReplicaStatus.RUNNING and self.counted is not None and r.deployment_id == self.counted.id
             for r in self.replicas
         )
 
@@ -76,6 +92,16 @@ async def list_deployments(tx: Transaction, actor: Actor, instance_id: UUID, lim
     return await store.deployments_of(tx, instance_id, limit)
 
 
+async def owners_of_logs(tx: Transaction) -> frozenset[UUID]:
+    """The deployments and service instances of the bound workspace: whoever's logs are still somebody's."""
+    return await store.owners_of_logs(tx) | await projects.all_instances(tx)
+
+
+async def ids_of_deployments(tx: Transaction, instance_ids: Sequence[UUID]) -> list[UUID]:
+    """The deployments of service instances that the caller may read."""
+    return await store.ids_of_deployments(tx, instance_ids)
+
+
 async def replicas_of(tx: Transaction, deployment_ids: Sequence[UUID]) -> list[Replica]:
     """Replicas of deployments that the caller may read."""
     return await store.replicas_of(tx, deployment_ids)
@@ -95,11 +121,13 @@ async def view_instances(tx: Transaction, actor: Actor, instances: Sequence[Serv
     found = await store.latest_and_active(tx, ids)
     shown = {d.id for pair in found.values() for d in pair if d}
     replicas = await store.replicas_of(tx, list(shown))
+    places = await queueing.places_of(tx, [latest for latest, _ in found.values()])
     views: list[InstanceView] = []
     for instance in instances:
         latest, active = found.get(instance.id, (None, None))
         mine = tuple(r for r in replicas if any(d and r.deployment_id == d.id for d in (latest, active)))
-        views.append(InstanceView(instance, next(iter(hosts.get(instance.id, [])), None), latest, active, mine))
+        host, place = next(iter(hosts.get(instance.id, [])), None), places.get(latest.id) if latest else None
+        views.append(InstanceView(instance, host, latest, active, mine, place))
     return views
 
 
@@ -110,11 +138,12 @@ async def view_instances(tx: Transaction, actor: Actor, instances: Sequence[Serv
 class Asked:
     """What a deployment is asked for with: a source (None: the configured one), and parts of the config (build, deploy).
 
-    Both become part of the config.
+    Both become part of the config. `is_urgent`: its build goes before all others of the workspace.
     """
 
     source: Mapping[str, Any] | None = None
     settings: Mapping[str, Any] | None = None
+    is_urgent: bool = False
 
 
 async def request_deployment(
@@ -126,6 +155,7 @@ async def request_deployment(
 ) -> Deployment:
     """Deploy what was asked, with the newest config. Errors: `NothingToDeploy`, `ConfigRefused`."""
     source, settings = asked.source, asked.settings
+    await stream.lock(tx)
     instance = await projects.read_instance(tx, actor, instance_id, Permission.DEPLOYMENT_CREATE)
     patch = {**(settings or {}), **({"source": None} if source is not None else {})}
     for part in settings or {}:
@@ -140,24 +170,10 @@ async def request_deployment(
     version, wanted = await projects.settings_at(tx, instance)
     if wanted.source is None:
         raise errors.NothingToDeploy("The service has no source yet.")
+    builds.source_of(wanted.source)  # a patch of the config may have made it anything
     trigger = Trigger.DEPLOY if source is not None else Trigger.REDEPLOY
-    return await _request(tx, addressing, instance, _order(wanted, version, trigger, dict(wanted.source)))
-
-
-async def accept_source(
-    tx: Transaction, vault: projects.Vault, given: Mapping[str, Any] | None
-) -> dict[str, Any] | None:
-    """The source as the config keeps it: checked, and with a token or key put into the vault. Errors: `SourceRefused`."""
-    if given is None:
-        return None
-    source = {key: value for key, value in given.items() if key not in ("token", "private_key") and value is not None}
-    for key, name in (("token", "token_secret"), ("private_key", "key_secret")):
-        if isinstance(given.get(key), str) and given[key]:
-            source[name] = str(await vault.keep(tx, given[key]))
-    checked = builds.source_of(source)
-    if isinstance(checked, UploadSource):
-        await builds.upload_of(tx, checked)
-    return source
+    order = replace(order_of(wanted, version, trigger, dict(wanted.source)), is_urgent=asked.is_urgent)
+    return await _request(tx, addressing, instance, order)
 
 
 async def _commit(tx: Transaction, actor: Actor, instance: ServiceInstance, patch: Mapping[str, Any]) -> None:
@@ -166,121 +182,95 @@ async def _commit(tx: Transaction, actor: Actor, instance: ServiceInstance, patc
     )
 
 
-async def redeploy(tx: Transaction, actor: Actor, addressing: Addressing, deployment_id: UUID) -> Deployment:
+async def redeploy(
+    tx: Transaction, actor: Actor, addressing: Addressing, deployment_id: UUID, *, is_urgent: bool = False
+) -> Deployment:
     """The same source again with the newest config, built anew (from cache where nothing changed)."""
+    await stream.lock(tx)
     old = await read_deployment(tx, actor, deployment_id, Permission.DEPLOYMENT_CREATE)
     instance = await projects.read_instance(tx, actor, old.service_instance_id)
     version, wanted = await projects.settings_at(tx, instance)
-    order = _order(wanted, version, Trigger.REDEPLOY, dict(old.source))
+    order = replace(order_of(wanted, version, Trigger.REDEPLOY, dict(old.source)), is_urgent=is_urgent)
     return await _request(tx, addressing, instance, order)
 
 
-async def roll_back(tx: Transaction, actor: Actor, addressing: Addressing, deployment_id: UUID) -> Deployment:
-    """Make an earlier deployment's image, variables and settings serve again; nothing is built. Errors: `NotRollable`."""
+async def roll_back(
+    tx: Transaction, actor: Actor, addressing: Addressing, deployment_id: UUID, *, keep: int = KEPT_IMAGES
+) -> Deployment:
+    """Make an earlier deployment's image, variables and settings serve again; nothing is built. Errors: `NotRollable`.
+
+    The number of replicas is the one wanted now: going back to an old version must not shrink what carries today's load.
+    `keep`: of how many deployments the installation keeps the image.
+    """
+    await stream.lock(tx)
     old = await read_deployment(tx, actor, deployment_id, Permission.DEPLOYMENT_CREATE)
     if old.image is None or not await store.has_served(tx, old.id):
         raise errors.NotRollable("This deployment never served, so there is nothing to go back to.")
-    kept = await store.images_to_keep(tx, old.service_instance_id, KEPT_IMAGES)
-    if all(image_id != old.image.image_id for _, image_id in kept):
+    uses = await store.image_uses(tx, [old.service_instance_id], keep)
+    if old.image.image_id not in kept_images(uses[old.service_instance_id], keep):
         raise errors.NotRollable("The image of this deployment is no longer kept.")
     instance = await projects.read_instance(tx, actor, old.service_instance_id)
-    return await _request(tx, addressing, instance, _again(old, Trigger.ROLLBACK, rollback_of=old.id))
+    _, wanted = await projects.settings_at(tx, instance)
+    order = replace(order_again(old, Trigger.ROLLBACK, rollback_of=old.id), replicas=wanted.deploy.replicas)
+    return await _request(tx, addressing, instance, order)
 
 
 async def restart(tx: Transaction, actor: Actor, addressing: Addressing, instance_id: UUID) -> Deployment:
     """Replace all replicas by fresh ones of the same image and variables, without losing a request. Errors: `NothingToDeploy`."""
+    await stream.lock(tx)
     active = await active_deployment(tx, actor, instance_id, Permission.DEPLOYMENT_CREATE)
     instance = await projects.read_instance(tx, actor, instance_id)
-    return await _request(tx, addressing, instance, _again(active, Trigger.RESTART))
+    return await _request(tx, addressing, instance, order_again(active, Trigger.RESTART))
 
 
 async def deploy_variables(
     tx: Transaction, actor: Actor, addressing: Addressing, instance_id: UUID, changed: Sequence[str]
 ) -> Deployment | None:
-    """Deploy changed variables: the same image, unless its build read one of them; None where nothing serves."""
+    """Deploy changed variables: the same image, unless its build read one of them; None where nothing serves or comes.
+
+    What is on its way is deployed with them, not what it replaces: the newer source must not be lost.
+    """
+    await stream.lock(tx)
     instance = await projects.read_instance(tx, actor, instance_id, Permission.DEPLOYMENT_CREATE)
-    _, active = (await store.latest_and_active(tx, [instance_id])).get(instance_id, (None, None))
-    if active is None:
+    latest, active = await _latest_and_active(tx, instance_id)
+    last = latest if latest and latest.status in UNFINISHED else active
+    if last is None:
         return None
     version, wanted = await projects.settings_at(tx, instance)
-    order = _order(wanted, version, Trigger.VARIABLES, dict(active.source))
-    if active.image and not {"*", *changed} & set(active.image.build_variables):
-        order = replace(order, image=_builtins(active.image), commit=_dict(active.commit))
+    order = order_of(wanted, version, Trigger.VARIABLES, dict(last.source))
+    # A start command that is no longer wanted may be what the image was built to start with.
+    is_start_gone = last.settings.start_command is not None and order.settings.start_command is None
+    if last.image and not is_start_gone and not {"*", *changed} & set(last.image.build_variables):
+        order = replace(order, image=as_builtins(last.image), commit=as_dict(last.commit))
     return await _request(tx, addressing, instance, order)
 
 
 async def active_deployment(
     tx: Transaction, actor: Actor, instance_id: UUID, permission: Permission = Permission.DEPLOYMENT_READ
 ) -> Deployment:
-    """The deployment that holds the service instance. Errors: `NothingToDeploy`."""
+    """The deployment that holds the service instance; after a swap, while the old one drains, the new one.
+
+    Errors: `NothingToDeploy`.
+    """
     await projects.read_instance(tx, actor, instance_id, permission)
-    _, active = (await store.latest_and_active(tx, [instance_id])).get(instance_id, (None, None))
+    latest, active = await _latest_and_active(tx, instance_id)
+    if active is None and latest is not None and latest.status is Status.DEPLOYING and latest.image:
+        return latest
     if active is None:
         raise errors.NothingToDeploy("The service has no active deployment.")
     return active
 
 
-@dataclass(frozen=True)
-class _Order:
-    trigger: Trigger
-    source: dict[str, Any]
-    config_version: int
-    settings: Settings
-    build: dict[str, Any]
-    variables: dict[str, UUID]
-    replicas: int
-    rollback_of: UUID | None = None
-    image: dict[str, Any] | None = None
-    commit: dict[str, str] | None = None
+async def _latest_and_active(tx: Transaction, instance_id: UUID) -> tuple[Deployment | None, Deployment | None]:
+    return (await store.latest_and_active(tx, [instance_id])).get(instance_id, (None, None))
 
 
-def _order(wanted: ServiceSettings, version: int, trigger: Trigger, source: dict[str, Any]) -> _Order:
-    return _Order(
-        trigger=trigger,
-        source=source,
-        config_version=version,
-        settings=_settings(wanted.deploy),
-        build=dict(wanted.build),
-        variables=dict(wanted.variables),
-        replicas=wanted.deploy.replicas,
-    )
-
-
-def _settings(deploy: DeploySettings) -> Settings:
-    """The config's deploy settings, as a deployment keeps them (the number of replicas lives on by itself)."""
-    values = asdict(deploy)
-    del values["replicas"]
-    return Settings(**values)
-
-
-def _again(old: Deployment, trigger: Trigger, rollback_of: UUID | None = None) -> _Order:
-    return _Order(
-        trigger=trigger,
-        source=dict(old.source),
-        config_version=old.config_version,
-        settings=old.settings,
-        build=dict(old.build),
-        variables=dict(old.variables),
-        replicas=old.wanted_replicas,
-        rollback_of=rollback_of,
-        image=_builtins(old.image),
-        commit=_dict(old.commit),
-    )
-
-
-def _builtins(value: Any) -> dict[str, Any] | None:
-    return asdict(value) if value is not None else None
-
-
-def _dict(value: Mapping[str, str] | None) -> dict[str, str] | None:
-    return dict(value) if value is not None else None
-
-
-async def _request(tx: Transaction, addressing: Addressing, instance: ServiceInstance, order: _Order) -> Deployment:
+async def _request(tx: Transaction, addressing: Addressing, instance: ServiceInstance, order: Order) -> Deployment:
     await networking.ensure_subnet(tx, addressing, instance.environment_id)
     await networking.ensure_host(tx, addressing, instance)
     deployment_id = new_id()
-    await supersede(tx, instance.id, f"Superseded by {deployment_id} before it served.")
+    place = await queueing.place_of(tx, instance, deployment_id, is_urgent=order.is_urgent) if is_built(order) else None
+    superseded = await supersede(tx, instance.id, f"Superseded by {deployment_id} before it served.", deployment_id)
     await stream.record(
         tx,
         events.DeploymentRequested(
@@ -296,6 +286,8 @@ async def _request(tx: Transaction, addressing: Addressing, instance: ServiceIns
             rollback_of=order.rollback_of,
             image=order.image,
             commit=order.commit,
+            priority=int(place.priority) if place else 0,
+            queued_at=place.queued_at if place else None,
         ),
     )
     if order.image is not None:
@@ -305,7 +297,7 @@ async def _request(tx: Transaction, addressing: Addressing, instance: ServiceIns
         await stream.record(tx, events.DeploymentProgressed(deployment_id, str(Status.QUEUED)))
     found = await store.deployment(tx, deployment_id)
     assert found is not None
-    return found
+    return replace(found, superseded=superseded)
 
 
 # --- changing what runs ---
@@ -313,6 +305,7 @@ async def _request(tx: Transaction, addressing: Addressing, instance: ServiceIns
 
 async def cancel(tx: Transaction, actor: Actor, deployment_id: UUID) -> Deployment:
     """End a deployment that is under way; the old one goes on serving. Errors: `NotCancellable`."""
+    await stream.lock(tx)
     deployment = await read_deployment(tx, actor, deployment_id, Permission.DEPLOYMENT_CANCEL)
     if deployment.status not in UNFINISHED:
         raise errors.NotCancellable(f"The deployment has ended already: it is {deployment.status}.")
@@ -325,6 +318,7 @@ async def cancel(tx: Transaction, actor: Actor, deployment_id: UUID) -> Deployme
 
 async def scale(tx: Transaction, actor: Actor, instance_id: UUID, replicas: int) -> ServiceInstance:
     """Want that many replicas: of what serves, of what is on its way, and of what comes. Errors: `ConfigRefused`."""
+    await stream.lock(tx)
     instance = await projects.read_instance(tx, actor, instance_id, Permission.SERVICE_WRITE)
     await _commit(tx, actor, instance, {"deploy": {"numReplicas": replicas}})
     for deployment in await store.unsettled(tx, instance_id):
@@ -335,12 +329,13 @@ async def scale(tx: Transaction, actor: Actor, instance_id: UUID, replicas: int)
 
 async def take_down(tx: Transaction, actor: Actor, instance_id: UUID) -> ServiceInstance:
     """Remove the active deployment and whatever is under way; service and variables stay."""
+    await stream.lock(tx)
     instance = await projects.read_instance(tx, actor, instance_id, Permission.DEPLOYMENT_REMOVE)
     await remove_all(tx, instance_id, f"Taken down by {actor.name}.")
     return instance
 
 
 def shown_replicas(view: InstanceView) -> tuple[int, int]:
-    """(wanted, healthy) of the active deployment, for people."""
-    wanted = view.active.wanted_replicas if view.active else 0
+    """(wanted, healthy) of what serves or comes, for people."""
+    wanted = view.counted.wanted_replicas if view.counted else 0
     return wanted, view.healthy

@@ -1,0 +1,114 @@
+"""The platform's processes, each put together here."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import cached_property
+from ipaddress import IPv4Network
+from pathlib import Path
+from uuid import UUID
+
+from trackside.adapters.prober.prober import ReplicaProber
+from trackside.adapters.proxy.access_log import AccessLog
+from trackside.adapters.proxy.haproxy import HAProxy
+from trackside.adapters.proxy.options import HAProxyOptions
+from trackside.adapters.proxy.runtime import RuntimeSocket
+from trackside.adapters.resolver.resolver import DnsResolver, ResolverOptions
+from trackside.adapters.resolver.upstream import Nameservers
+from trackside.bootstrap.house import House, settings
+from trackside.config import Settings
+from trackside.entry.edge import run as edge
+from trackside.entry.worker import builder, deployer, monitor
+from trackside.kit.clock import SystemClock
+from trackside.rooms.networking import service as networking
+from trackside.rooms.networking.model import Access, BackendReport, EdgeState
+from trackside.rooms.telemetry import service as telemetry
+from trackside.rooms.telemetry.ports import LogStore
+
+
+async def run_deployer() -> None:
+    """The deployer, until cancelled."""
+    await deployer.run(House(settings()).deployer())
+
+
+async def run_builder() -> None:
+    """The builder, until cancelled."""
+    await builder.run(House(settings()).builder())
+
+
+async def run_monitor() -> None:
+    """The monitor, until cancelled: collects what containers log."""
+    await monitor.run(House(settings()).monitor())
+
+
+async def run_edge() -> None:
+    """The edge process, until told to stop."""
+    await edge.run(Edge(House(settings())).process())
+
+
+def haproxy_options(found: Settings) -> HAProxyOptions:
+    """Where HAProxy listens and lives."""
+    return HAProxyOptions(
+        found.home / "haproxy",
+        Path(f"/run/trackside-{found.installation}/haproxy"),
+        host=found.edge_host,
+        port=found.edge_port,
+        user="haproxy",
+    )
+
+
+class Edge:
+    """The edge process, put together."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self._options = haproxy_options(house.settings)
+        self._owners: dict[UUID, UUID] = {}
+        self._prober = ReplicaProber(SystemClock())
+        self._resolver = DnsResolver(
+            ResolverOptions(outside_only=(IPv4Network(house.settings.build_network)[1],)),
+            Nameservers(house.settings.upstream_resolvers),
+        )
+        self._notices: AsyncIterator[str] | None = None
+
+    def process(self) -> edge.EdgeProcess:
+        """What the process runs, and how it is put away."""
+        parts = networking.Parts(HAProxy(self._options), self._prober, self._resolver)
+        store = networking.Store(self._load, self._report, self._wait_for_change)
+        runtime = RuntimeSocket(self._options.runtime_socket)
+        access_log = AccessLog(
+            self._options.access_log, self._keep_accesses, runtime, self._options.limits.logged_backlog
+        )
+        return edge.EdgeProcess(networking.EdgeKeeper(parts, store).run, access_log.run, self._stop)
+
+    async def _load(self) -> EdgeState:
+        async with self._house.database.transaction() as tx:
+            self._owners = await networking.workspaces(tx)
+            return await networking.edge_state(tx, self._house.addressing)
+
+    async def _report(self, reports: Sequence[BackendReport], applied: Mapping[UUID, int]) -> None:
+        async with self._house.database.transaction() as tx:
+            await networking.save_reports(tx, reports, applied)
+
+    async def _wait_for_change(self) -> None:
+        """Until the next notice; a connection that broke is made anew."""
+        if self._notices is None:
+            self._notices = self._house.database.listen(networking.EDGE_CHANNEL)
+        try:
+            await anext(self._notices)
+        except BaseException:
+            self._notices = None
+            raise
+
+    async def _keep_accesses(self, entries: Sequence[Access]) -> None:
+        if not self._owners:
+            async with self._house.database.transaction() as tx:
+                self._owners = await networking.workspaces(tx)
+        await telemetry.keep_accesses(self._log_store, entries, self._owners)
+
+    @cached_property
+    def _log_store(self) -> LogStore:
+        return self._house.log_store()
+
+    async def _stop(self) -> None:
+        await self._prober.stop()
+        await self._resolver.stop()
+        await self._house.database.close()

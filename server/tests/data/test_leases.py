@@ -1,0 +1,108 @@
+"""Jobs of a worker that died come back at once; those of a living one never do."""
+
+import asyncio
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from conftest import Platform
+from trackside.entry.worker.running import STALLED, run_jobs
+from trackside.kit.jobs import Job, Jobs
+
+HANGING = Path(__file__).with_name("hang_for_ever.py")
+
+
+async def until(condition: Callable[[], object], seconds: float = 20) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+async def defer(platform: Platform, name: str) -> None:
+    async with platform.database.transaction() as tx:
+        await platform.jobs.defer(tx, Job("test", {"name": name}, "tests", lock="one", unique="one"))
+
+
+@contextmanager
+def a_worker_that_hangs(platform: Platform, file: Path):
+    process = subprocess.Popen([sys.executable, str(HANGING), platform.database.url, str(file)])
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+@asynccontextmanager
+async def a_worker(platform: Platform) -> AsyncIterator[list[str]]:
+    """One in this process; the jobs it has done."""
+    jobs, done = Jobs(platform.database.url), list[str]()
+
+    async def note(name: str) -> None:
+        done.append(name)
+
+    jobs.task("test", "tests", note)
+    working = asyncio.create_task(run_jobs(jobs, ["tests"], 4))
+    try:
+        yield done
+    finally:
+        working.cancel()
+        with suppress(asyncio.CancelledError):
+            await working
+
+
+async def test_the_job_of_a_killed_worker_is_done_by_another_long_before_its_heartbeat_is_missed(
+    platform: Platform, tmp_path: Path
+) -> None:
+    with a_worker_that_hangs(platform, tmp_path / "begun") as process:
+        await defer(platform, "first")
+        await until((tmp_path / "begun").exists)
+        async with a_worker(platform) as done:
+            killed = time.monotonic()
+            process.kill()
+            await until(lambda: done == ["first"])
+            assert time.monotonic() - killed < STALLED / 2
+
+
+async def test_a_waiting_twin_does_not_keep_the_job_of_a_killed_worker_for_ever(
+    platform: Platform, tmp_path: Path
+) -> None:
+    with a_worker_that_hangs(platform, tmp_path / "begun") as process:
+        await defer(platform, "first")
+        await until((tmp_path / "begun").exists)
+        await defer(platform, "twin")
+        process.kill()
+    async with a_worker(platform) as done:
+        await until(lambda: done == ["twin"])
+        await defer(platform, "third")
+        await until(lambda: done == ["twin", "third"])
+
+
+async def test_the_job_of_a_worker_that_lives_stays_with_it(platform: Platform, tmp_path: Path) -> None:
+    with a_worker_that_hangs(platform, tmp_path / "begun"):
+        await defer(platform, "first")
+        await until((tmp_path / "begun").exists)
+        await asyncio.sleep(1.5)  # longer than a worker may take to come up
+        await platform.jobs.app.open_async()
+        try:
+            assert await platform.jobs.rescue(STALLED) == 0
+        finally:
+            await platform.jobs.app.close_async()
+
+
+@pytest.mark.timeout(60)
+async def test_the_job_of_a_worker_that_stands_still_is_done_by_another_in_the_end(
+    platform: Platform, tmp_path: Path
+) -> None:
+    with a_worker_that_hangs(platform, tmp_path / "begun") as process:
+        await defer(platform, "first")
+        await until((tmp_path / "begun").exists)
+        process.send_signal(signal.SIGSTOP)
+        async with a_worker(platform) as done:
+            await until(lambda: done == ["first"], STALLED * 3)
