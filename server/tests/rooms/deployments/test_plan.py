@@ -324,6 +324,33 @@ def test_a_superseded_deployment_leaves_nothing_behind() -> None:
     assert world.deployments[old].status is S.REMOVED
 
 
+@pytest.mark.parametrize("port", [8080, None], ids=["web", "worker"])
+@pytest.mark.parametrize("tick", range(0, 80, 4))
+def test_a_third_version_that_comes_while_the_first_still_drains_serves_alone(port: int | None, tick: int) -> None:
+    """The second has taken over and waits for the first to be gone; whenever the third comes, it is the last to serve."""
+    world = World()
+    first = world.add(S.DEPLOYING, App(port=port, term_seconds=4), connection_drain=3)
+    world.settle()
+    world.open_requests[first] = 1
+    second = world.add(S.DEPLOYING, App(port=port))
+    run(world, tick / 10)
+    third = world.add(S.DEPLOYING, App(port=port))
+    if not has_the_traffic(world, second):
+        world.deployments[second] = replace(world.deployments[second], status=S.REMOVED)
+    world.settle()
+    assert {world.deployments[one].status for one in (first, second)} == {S.REMOVED}
+    assert world.deployments[third].status is S.SUCCESS
+    assert {replica.deployment_id for replica in world.replicas.values()} == {third}
+    swaps = [action.deployment_id for action in world.history if isinstance(action, planning.Swap)]
+    assert swaps == sorted(swaps), "the traffic never goes back"
+
+
+def has_the_traffic(world: World, identity: UUID) -> bool:
+    """Whether a newer deployment would not supersede this one any more."""
+    network = world.deployments[identity].step(m.StepName.CONFIGURE_NETWORK)
+    return world.routed == identity or bool(network and network.is_skipped)
+
+
 def test_containers_that_no_record_knows_are_removed() -> None:
     world = World()
     identity = served(world)

@@ -244,9 +244,10 @@ class Converger:
 
     async def _is_current(self, tx: Transaction, loaded: Loaded) -> bool:
         """Whether the records are still as they were loaded."""
-        present = {d.id: d.version for d in await store.unsettled(tx, loaded.instance.id)}
-        is_changed = any(present.get(d.id, d.version) != d.version for d in loaded.deployments)
-        return not is_changed and not present.keys() - {d.id for d in loaded.deployments}
+        known = {d.id: d.version for d in loaded.deployments}
+        present = {d.id: d.version for d in await store.deployments_by_id(tx, known)}
+        unsettled = {d.id for d in await store.unsettled(tx, loaded.instance.id)}
+        return present == known and unsettled <= known.keys()
 
     async def _add_replicas(self, tx: Transaction, loaded: Loaded, action: AddReplicas) -> None:
         """Errors: `NetworkFull`."""

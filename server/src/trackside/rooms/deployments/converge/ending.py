@@ -14,16 +14,21 @@ async def supersede(tx: Transaction, instance_id: UUID, reason: str, by: UUID | 
 
     `by`: the deployment that they make way for.
     """
-    route = await networking.route_of(tx, instance_id)
-    routed = route[1] if route else None
     ended: list[UUID] = []
     for deployment in await store.unsettled(tx, instance_id):
-        network = deployment.step(StepName.CONFIGURE_NETWORK)
-        has_taken_over = deployment.id == routed or (network is not None and network.is_skipped)
-        if deployment.status in UNFINISHED and not has_taken_over:
+        if deployment.status in UNFINISHED and not await has_taken_over(tx, deployment):
             await end(tx, deployment, reason, by)
             ended.append(deployment.id)
     return tuple(ended)
+
+
+async def has_taken_over(tx: Transaction, deployment: Deployment) -> bool:
+    """Whether a deployment under way has the traffic already, or, where nothing listens, was found well: the old one leaves."""
+    network = deployment.step(StepName.CONFIGURE_NETWORK)
+    if network is not None and network.is_skipped:
+        return True
+    route = await networking.route_of(tx, deployment.service_instance_id)
+    return route is not None and route[1] == deployment.id
 
 
 async def end(tx: Transaction, deployment: Deployment, reason: str, by: UUID | None = None) -> None:
@@ -44,4 +49,10 @@ async def remove_all(tx: Transaction, instance_id: UUID, reason: str) -> None:
     await supersede(tx, instance_id, reason)
     for deployment in await store.unsettled(tx, instance_id):
         if deployment.status in ACTIVE or deployment.status is Status.DEPLOYING:
-            await stream.record(tx, events.DeploymentRemoving(deployment.id, instance_id, reason))
+            await send_away(tx, deployment, reason)
+
+
+async def send_away(tx: Transaction, deployment: Deployment, reason: str, by: UUID | None = None) -> None:
+    """Have a deployment that serves, or is about to, drain and go; steps that it had not ended are over."""
+    await end_steps(tx, deployment, reason)
+    await stream.record(tx, events.DeploymentRemoving(deployment.id, deployment.service_instance_id, reason, by))

@@ -7,7 +7,7 @@ from typing import Any
 from trackside.kit import events as stream
 from trackside.kit.db import Transaction
 from trackside.rooms.deployments import events
-from trackside.rooms.deployments.converge.ending import end_steps
+from trackside.rooms.deployments.converge.ending import end_steps, send_away
 from trackside.rooms.deployments.model import Deployment
 from trackside.rooms.deployments.model.planning import (
     Action,
@@ -138,8 +138,7 @@ async def _show_page(desk: Desk, action: ShowPage) -> None:
 
 
 async def _begin_removal(desk: Desk, action: BeginRemoval) -> None:
-    removing = events.DeploymentRemoving(action.deployment_id, desk.instance.id, action.reason, action.by)
-    await stream.record(desk.tx, removing)
+    await send_away(desk.tx, desk.deployment(action), action.reason, action.by)
 
 
 async def _end_removal(desk: Desk, action: EndRemoval) -> None:

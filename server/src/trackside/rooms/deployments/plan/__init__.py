@@ -3,8 +3,9 @@
 Pure: a snapshot in, actions out. Nothing here waits, sleeps or calls. The new set is verified unrouted; one swap moves the
 traffic; only then does the old set drain and leave; only then is success told.
 
-A service instance has at most one *arriving* deployment (DEPLOYING, not routed), one that *holds* it (routed, or the newest
-active one where nothing listens), and any number that *leave*.
+A service instance has at most one *arriving* deployment (DEPLOYING, not routed, newer than the holder), one that *holds* it
+(routed, or the newest active one where nothing listens), and any number that *leave*. One that took over and was itself
+replaced before its own old set was gone is never an arriving one again: it leaves.
 """
 
 from trackside.rooms.deployments.model import ACTIVE, PREPARING, Deployment, Status, StepName
@@ -61,10 +62,17 @@ def sort(snapshot: Snapshot) -> tuple[DeploymentView | None, DeploymentView | No
     holder = next((view for view in arrived if view.deployment.id == snapshot.routed), None)
     if holder is None or any(is_newer_portless(view, holder) for view in arrived):
         holder = arrived[0] if arrived else None
-    arriving = next((view for view in views if view.deployment.status is Status.DEPLOYING and view is not holder), None)
+    arriving = next((view for view in views if is_arriving(view, holder)), None)
     gone = {Status.REMOVING, Status.REMOVED, Status.FAILED, Status.SKIPPED}
     leaving = [view for view in views if view.deployment.status in gone]
     return holder, arriving, leaving
+
+
+def is_arriving(view: DeploymentView, holder: DeploymentView | None) -> bool:
+    """Whether a deployment is on its way to take over. One that is older than the holder never does so any more."""
+    if view.deployment.status is not Status.DEPLOYING or view is holder:
+        return False
+    return holder is None or view.deployment.created_at > holder.deployment.created_at
 
 
 def has_taken_over(snapshot: Snapshot, view: DeploymentView) -> bool:
@@ -92,12 +100,12 @@ def take_over(snapshot: Snapshot, holder: DeploymentView) -> list[Action]:
     if network and network.completed_at is None:
         return [EndStep(deployment.id, StepName.CONFIGURE_NETWORK)]
     others = older(snapshot, holder)
+    removals = [replaced(view, deployment) for view in others]
     drain = deployment.step(StepName.DRAIN_INSTANCES)
     if drain is None:
-        begin: list[Action] = [BeginStep(deployment.id, StepName.DRAIN_INSTANCES)]
-        return begin + [replaced(view, deployment) for view in others]
-    if any(view.deployment.status is Status.REMOVING for view in snapshot.deployments) or others:
-        return []
+        return [BeginStep(deployment.id, StepName.DRAIN_INSTANCES), *removals]
+    if removals or any(view.deployment.status is Status.REMOVING for view in snapshot.deployments):
+        return removals
     return [EndStep(deployment.id, StepName.DRAIN_INSTANCES), Succeed(deployment.id)]
 
 
@@ -113,7 +121,7 @@ def older(snapshot: Snapshot, holder: DeploymentView) -> list[DeploymentView]:
         for view in snapshot.deployments
         if view is not holder
         and view.deployment.created_at <= holder.deployment.created_at
-        and (view.deployment.status in ACTIVE or has_taken_over(snapshot, view))
+        and view.deployment.status in ACTIVE | {Status.DEPLOYING}
     ]
 
 

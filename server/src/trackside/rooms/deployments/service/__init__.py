@@ -16,7 +16,7 @@ from trackside.rooms.access.service import require
 from trackside.rooms.builds import service as builds
 from trackside.rooms.deployments import errors, events, store
 from trackside.rooms.deployments.converge import queueing
-from trackside.rooms.deployments.converge.ending import end, remove_all, supersede
+from trackside.rooms.deployments.converge.ending import end, has_taken_over, remove_all, supersede
 from trackside.rooms.deployments.model import (
     ACTIVE,
     KEPT_IMAGES,
@@ -309,8 +309,7 @@ async def cancel(tx: Transaction, actor: Actor, deployment_id: UUID) -> Deployme
     deployment = await read_deployment(tx, actor, deployment_id, Permission.DEPLOYMENT_CANCEL)
     if deployment.status not in UNFINISHED:
         raise errors.NotCancellable(f"The deployment has ended already: it is {deployment.status}.")
-    route = await networking.route_of(tx, deployment.service_instance_id)
-    if route and route[1] == deployment.id:
+    if await has_taken_over(tx, deployment):
         raise errors.NotCancellable("The deployment serves already.", hint="Go back with `trackside rollback`.")
     await end(tx, deployment, f"Cancelled by {actor.name}.")
     return await read_deployment(tx, actor, deployment_id)
