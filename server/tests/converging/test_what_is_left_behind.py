@@ -16,7 +16,7 @@ from trackside.bootstrap import READ_MODELS
 from trackside.entry.admin.replay import replay
 from trackside.entry.worker import deployer
 from trackside.entry.worker.nudges import Nudges
-from trackside.entry.worker.running import run_jobs
+from trackside.entry.worker.running import Lane, run_jobs
 from trackside.kit.ids import new_id
 from trackside.kit.jobs import Job, Jobs
 from trackside.rooms.builds import service as builds
@@ -192,7 +192,7 @@ async def test_the_job_that_drops_logs_tries_again_until_it_can(room: EngineRoom
         await tx.connection.execute(text("DELETE FROM procrastinate_jobs"))  # the deletion's own, which would wait
     async with parts.database.transaction() as tx:
         await jobs.defer(tx, replace(drop_logs_of(parts.workspace_id), queue="tests", delay_seconds=0))
-    working = asyncio.create_task(run_jobs(jobs, ["tests"], 1))
+    working = asyncio.create_task(run_jobs(jobs, [Lane("tests", 1)]))
     async with asyncio.timeout(20):
         while any(await has_logs(room, one)):
             await asyncio.sleep(0.05)
@@ -211,7 +211,7 @@ async def test_a_job_with_a_delay_is_done_once_and_not_before_it_is_over(platfor
         done.set()
 
     jobs.task("tests.note", "tests", note)
-    working = asyncio.create_task(run_jobs(jobs, ["tests"], 1))
+    working = asyncio.create_task(run_jobs(jobs, [Lane("tests", 1)]))
     async with platform.database.transaction() as tx:
         await jobs.defer(tx, Job("tests.note", {}, "tests", delay_seconds=1))
     asked = loop.time()

@@ -4,7 +4,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from trackside.entry.worker.running import run_jobs
+from trackside.entry.worker.running import Lane, run_jobs
 from trackside.kit.jobs import Jobs
 
 
@@ -16,7 +16,7 @@ async def main(url: str, file: Path) -> None:
         await asyncio.Event().wait()
 
     jobs.task("test", "tests", hang)
-    await run_jobs(jobs, ["tests"], 4)
+    await run_jobs(jobs, [Lane("tests", 4)])
 
 
 if __name__ == "__main__":

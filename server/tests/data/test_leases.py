@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from conftest import Platform
-from trackside.entry.worker.running import STALLED, run_jobs
+from trackside.entry.worker.running import STALLED, Lane, run_jobs
 from trackside.kit.jobs import Job, Jobs
 
 HANGING = Path(__file__).with_name("hang_for_ever.py")
@@ -48,7 +48,7 @@ async def a_worker(platform: Platform) -> AsyncIterator[list[str]]:
         done.append(name)
 
     jobs.task("test", "tests", note)
-    working = asyncio.create_task(run_jobs(jobs, ["tests"], 4))
+    working = asyncio.create_task(run_jobs(jobs, [Lane("tests", 4)]))
     try:
         yield done
     finally:

@@ -11,9 +11,9 @@ LITTLE = 0.05
 
 async def time_of_a_wait(nudges: Nudges) -> float:
     loop = asyncio.get_running_loop()
-    with nudges.attend(new_id()) as wait:
+    with nudges.attend(new_id()) as attention:
         began = loop.time()
-        await wait(LITTLE)
+        await attention.wait(LITTLE)
         return loop.time() - began
 
 
@@ -30,9 +30,19 @@ async def test_a_nudge_ends_a_wait_at_once_in_a_crowd_too() -> None:
     with ExitStack() as crowd:
         for _ in range(AT_EASE * 1000):
             crowd.enter_context(nudges.attend(new_id()))
-        wait = crowd.enter_context(nudges.attend(subject))
-        waiting = asyncio.ensure_future(wait(LITTLE))
+        attention = crowd.enter_context(nudges.attend(subject))
+        waiting = asyncio.ensure_future(attention.wait(LITTLE))
         await asyncio.sleep(0)
         assert nudges.nudge(subject)
         async with asyncio.timeout(LITTLE * 100):
             await waiting
+
+
+async def test_a_nudge_that_comes_while_nobody_sleeps_is_taken_once() -> None:
+    nudges, subject = Nudges(), new_id()
+    with nudges.attend(subject) as attention:
+        assert not attention.take()
+        assert nudges.nudge(subject)
+        assert attention.take()
+        assert not attention.take()
+    assert not nudges.nudge(subject)

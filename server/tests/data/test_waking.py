@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from conftest import Platform
-from trackside.entry.worker.running import POLL, run_jobs
+from trackside.entry.worker.running import POLL, Lane, run_jobs
 from trackside.kit.jobs import Job, Jobs
 
 QUEUE = "tests"
@@ -13,7 +13,7 @@ QUEUE = "tests"
 
 @asynccontextmanager
 async def working(jobs: Jobs) -> AsyncIterator[None]:
-    task = asyncio.create_task(run_jobs(jobs, [QUEUE], 2))
+    task = asyncio.create_task(run_jobs(jobs, [Lane(QUEUE, 2)]))
     try:
         yield
     finally:

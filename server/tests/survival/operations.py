@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 from uuid import uuid4
 
@@ -203,6 +204,22 @@ class Delete(OnItsOwn):
         until(lambda: len(self.world.networks()) < len(self.networks), 60, lambda: "its network is gone")
 
 
+class Forget(Delete):
+    """The same, until the logs too are gone: half a minute later, when their writers have noticed."""
+
+    def prepare(self) -> None:
+        super().prepare()
+        self.logs = f"logs/apps/*/*/{self.service.newest['id']}"
+        assert self.left()
+
+    def end(self) -> None:
+        super().end()
+        until(lambda: not self.left(), 90, self.left)
+
+    def left(self) -> list[Path]:
+        return list(self.world.platform.home.glob(self.logs))
+
+
 class Crash(OnItsOwn):
     """The program ends again and again: restarted as often as it may be, then CRASHED; and it can be brought back."""
 
@@ -346,7 +363,10 @@ CHEAPEST_FIRST: tuple[type[Operation], ...] = (
     Sicken,
     Waiting,
     Stray,
+    Forget,
 )
+LATER: dict[str, type[Operation]] = {"telemetry.drop_logs": Forget}
+"""Steps that come so long after what leads to them that only this operation waits for them; others may see those of the last one."""
 
 
 @contextmanager

@@ -61,7 +61,6 @@ class Jobs:
 
     def task(self, name: str, queue: str, run: Callable[..., Awaitable[None]]) -> None:
         """Declare what a task does."""
-        failpoints.declare_around([name])
 
         async def attended(**arguments: str) -> None:
             with failpoints.around(name):

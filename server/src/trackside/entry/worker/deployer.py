@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from trackside.entry.worker.collecting import AGAIN, collecting
 from trackside.entry.worker.nudges import Nudges, forever
-from trackside.entry.worker.running import run_jobs
+from trackside.entry.worker.running import Lane, run_jobs
 from trackside.kit.db import Database
 from trackside.kit.errors import TracksideError
 from trackside.kit.jobs import Job, Jobs
@@ -21,15 +21,16 @@ from trackside.rooms.networking.service import REPORT_CHANNEL
 from trackside.rooms.telemetry import tasks as telemetry
 
 log = structlog.get_logger()
+LANES = (Lane(tasks.CONVERGE_QUEUE, 256), Lane(tasks.PULL_QUEUE, 16), Lane(tasks.CLEAR_QUEUE, 16))
+"""A deployment keeps its place among the first for as long as it takes to be well and the old one to drain; waiting costs little."""
 LOOK = 10.0
 """Seconds between looks at everything that is due."""
 PAUSE = 0.3
 GARBAGE_LOOKS = 200
 """Looks, with a pause each, for which a job for garbage waits: for containers to be gone, or an engine or a database to be back."""
 DELETION_LOOKS = 40
-"""Looks, with a pause each, for which a deletion waits for what it sent away; then the timer asks again. What sends it away are jobs
-of the same queue, and very many deletions must leave them room."""
-CONCURRENCY = 64
+"""Looks, with a pause each, for which a deletion waits for what it sent away; then the timer asks again: very many deletions must
+leave each other room."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ async def run(deployer: Deployer) -> None:
     """Work until cancelled."""
     declare(deployer)
     async with asyncio.TaskGroup() as group:
-        group.create_task(run_jobs(deployer.jobs, [tasks.DEPLOYER_QUEUE], CONCURRENCY))
+        group.create_task(run_jobs(deployer.jobs, LANES))
         group.create_task(forever("edge reports", lambda: _reports(deployer)))
         group.create_task(forever("container events", lambda: _containers(deployer)))
         group.create_task(forever("timer", lambda: _timer(deployer)))
@@ -62,8 +63,7 @@ def declare(deployer: Deployer) -> None:
     engine = deployer.engine
 
     async def converge(workspace_id: str, instance_id: str) -> None:
-        with deployer.nudges.attend(UUID(instance_id)) as wait:
-            await engine.converge(UUID(workspace_id), UUID(instance_id), wait)
+        await _converge(deployer, UUID(workspace_id), UUID(instance_id))
 
     async def prepare(workspace_id: str, deployment_id: str) -> None:
         await engine.prepare(UUID(workspace_id), UUID(deployment_id))
@@ -81,11 +81,19 @@ def declare(deployer: Deployer) -> None:
     async def drop_logs(workspace_id: str) -> None:
         await _patiently("logs", lambda: deployer.drop_logs(UUID(workspace_id)))
 
-    deployer.jobs.task(tasks.CONVERGE, tasks.DEPLOYER_QUEUE, converge)
-    deployer.jobs.task(tasks.PREPARE, tasks.DEPLOYER_QUEUE, prepare)
-    deployer.jobs.task(tasks.CLEAR_AWAY, tasks.DEPLOYER_QUEUE, clear_away)
-    deployer.jobs.task(tasks.COLLECT_IMAGES, tasks.DEPLOYER_QUEUE, collect_images)
+    deployer.jobs.task(tasks.CONVERGE, tasks.CONVERGE_QUEUE, converge)
+    deployer.jobs.task(tasks.PREPARE, tasks.PULL_QUEUE, prepare)
+    deployer.jobs.task(tasks.CLEAR_AWAY, tasks.CLEAR_QUEUE, clear_away)
+    deployer.jobs.task(tasks.COLLECT_IMAGES, tasks.CLEAR_QUEUE, collect_images)
     deployer.jobs.task(telemetry.DROP_LOGS, telemetry.QUEUE, drop_logs)
+
+
+async def _converge(deployer: Deployer, workspace_id: UUID, instance_id: UUID) -> None:
+    """Until it rests, and nothing was told since the last look."""
+    with deployer.nudges.attend(instance_id) as attention:
+        await deployer.engine.converge(workspace_id, instance_id, attention.wait)
+        while attention.take():
+            await deployer.engine.converge(workspace_id, instance_id, attention.wait)
 
 
 async def _patiently(what: str, remove: Callable[[], Awaitable[bool]]) -> None:

@@ -1,8 +1,9 @@
 """Waking those who wait for a service instance: by notices from the database and by the engine's events."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from collections.abc import AsyncIterator, Callable, Collection, Generator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from uuid import UUID
 
 import structlog
@@ -14,6 +15,27 @@ what is looked at. Nudges are not slowed down.
 """
 
 
+@dataclass(frozen=True)
+class Attention:
+    """One's attention to a service instance, which nudges wake."""
+
+    _event: asyncio.Event
+    _crowd: Collection[object]
+
+    async def wait(self, seconds: float) -> None:
+        """Sleep, longer in a crowd, until nudged at most."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds * max(1.0, len(self._crowd) / AT_EASE)):
+                await self._event.wait()
+        self._event.clear()
+
+    def take(self) -> bool:
+        """Whether a nudge has come that no sleep has heard: what it tells of may have come after the last look."""
+        is_nudged = self._event.is_set()
+        self._event.clear()
+        return is_nudged
+
+
 class Nudges:
     """Who attends to which service instance in this process; a nudge shortens a sleep, so a lost one costs time, never truth."""
 
@@ -21,18 +43,11 @@ class Nudges:
         self._events: dict[UUID, asyncio.Event] = {}
 
     @contextmanager
-    def attend(self, instance_id: UUID) -> Generator[Callable[[float], Awaitable[None]]]:
-        """Take nudges for a service instance meanwhile; yields a sleep that a nudge ends, longer in a crowd."""
+    def attend(self, instance_id: UUID) -> Generator[Attention]:
+        """Take nudges for a service instance meanwhile."""
         event = self._events.setdefault(instance_id, asyncio.Event())
-
-        async def wait(seconds: float) -> None:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(seconds * max(1.0, len(self._events) / AT_EASE)):
-                    await event.wait()
-            event.clear()
-
         try:
-            yield wait
+            yield Attention(event, self._events)
         finally:
             self._events.pop(instance_id, None)
 

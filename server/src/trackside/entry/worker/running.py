@@ -1,6 +1,8 @@
 """Runs jobs of some queues, gives back those of workers that died, and stops at once when the process is told to."""
 
 import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import structlog
 from procrastinate.worker import Worker
@@ -17,23 +19,32 @@ STALLED = 8.0
 """Seconds without a heartbeat after which a worker's jobs are given to others, should it hang and keep its lease."""
 
 
-async def run_jobs(jobs: Jobs, queues: list[str], concurrency: int) -> None:
+@dataclass(frozen=True)
+class Lane:
+    """A queue, and how many of its jobs may run at once. Jobs of one lane never wait for those of another."""
+
+    queue: str
+    concurrency: int
+
+
+async def run_jobs(jobs: Jobs, lanes: Sequence[Lane]) -> None:
     """Work until cancelled; begins again when the database went away."""
     while True:
         try:
-            async with jobs.app.open_async():
-                await _work(jobs, queues, concurrency)
+            async with jobs.app.open_async(), asyncio.TaskGroup() as group:
+                for lane in lanes:
+                    group.create_task(_work(jobs, lane))
         except* Exception as error:  # noqa: BLE001 — a database that restarts must not end the process
             log.warning("the job queue broke off", error=str(error.exceptions[0]))
         await asyncio.sleep(1)
 
 
-async def _work(jobs: Jobs, queues: list[str], concurrency: int) -> None:
+async def _work(jobs: Jobs, lane: Lane) -> None:
     """Until one of the three breaks: the work, the lease on it, the look for what dead workers have left."""
     worker = Worker(
         app=jobs.app,
-        queues=queues,
-        concurrency=concurrency,
+        queues=[lane.queue],
+        concurrency=lane.concurrency,
         fetch_job_polling_interval=POLL,
         shutdown_graceful_timeout=1.0,
         delete_jobs="always",

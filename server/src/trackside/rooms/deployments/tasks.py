@@ -2,6 +2,7 @@
 
 from uuid import UUID
 
+from trackside.kit import failpoints
 from trackside.kit.jobs import Job
 
 CONVERGE = "deployments.converge"
@@ -9,7 +10,11 @@ PREPARE = "deployments.prepare"
 CLEAR_AWAY = "deployments.clear_away"
 COLLECT_IMAGES = "deployments.collect_images"
 
-DEPLOYER_QUEUE = "deployer"
+CONVERGE_QUEUE = "converge"
+PULL_QUEUE = "pull"
+"""Apart, for a registry may take half an hour over each image, and nobody's services wait for it."""
+CLEAR_QUEUE = "clear"
+failpoints.declare_around((CONVERGE, PREPARE, CLEAR_AWAY, COLLECT_IMAGES))
 
 
 def converge(workspace_id: UUID, instance_id: UUID) -> Job:
@@ -17,7 +22,7 @@ def converge(workspace_id: UUID, instance_id: UUID) -> Job:
     return Job(
         CONVERGE,
         {"workspace_id": str(workspace_id), "instance_id": str(instance_id)},
-        DEPLOYER_QUEUE,
+        CONVERGE_QUEUE,
         lock=f"instance:{instance_id}",
         unique=f"converge:{instance_id}",
     )
@@ -28,7 +33,7 @@ def prepare(workspace_id: UUID, deployment_id: UUID) -> Job:
     return Job(
         PREPARE,
         {"workspace_id": str(workspace_id), "deployment_id": str(deployment_id)},
-        DEPLOYER_QUEUE,
+        PULL_QUEUE,
         lock=f"deployment:{deployment_id}",
         unique=f"prepare:{deployment_id}",
     )
@@ -39,7 +44,7 @@ def clear_away(workspace_id: UUID, kind: str, subject_id: UUID) -> Job:
     return Job(
         CLEAR_AWAY,
         {"workspace_id": str(workspace_id), "kind": kind, "subject_id": str(subject_id)},
-        DEPLOYER_QUEUE,
+        CLEAR_QUEUE,
         lock=f"deletion:{subject_id}",
         unique=f"deletion:{subject_id}",
     )
@@ -50,7 +55,7 @@ def collect_images(workspace_id: UUID, instance_id: UUID) -> Job:
     return Job(
         COLLECT_IMAGES,
         {"workspace_id": str(workspace_id), "instance_id": str(instance_id)},
-        DEPLOYER_QUEUE,
+        CLEAR_QUEUE,
         lock=f"images:{instance_id}",
         unique=f"images:{instance_id}",
     )

@@ -2,12 +2,14 @@
 
 from uuid import UUID
 
+from trackside.kit import failpoints
 from trackside.kit.jobs import Job
 
 DROP_LOGS = "telemetry.drop_logs"
-QUEUE = "deployer"
+QUEUE = "clear"
 LATE = 30
 """Seconds after which nobody writes any more to the logs of what was deleted: an ended build stops, the last requests are told."""
+failpoints.declare_around((DROP_LOGS,))
 
 
 def drop_logs(workspace_id: UUID) -> Job:
