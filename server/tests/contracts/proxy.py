@@ -28,7 +28,7 @@ class Stage(ABC):
 
     @abstractmethod
     async def ask(self, host: str) -> UUID | None:
-        """Send a request; the replica that answered, None where a page did."""
+        """Send a request; the replica that answered, None where a page did, or nobody."""
 
     @abstractmethod
     async def hold(self, host: str) -> Callable[[], Awaitable[UUID | None]]:
@@ -37,6 +37,10 @@ class Stage(ABC):
     @abstractmethod
     async def restart(self) -> None:
         """Kill the proxy and start it again."""
+
+    @abstractmethod
+    async def boot(self) -> None:
+        """Let its machine go down and up again."""
 
 
 def a_backend(*servers: Server, slot: int = 3, instance: UUID | None = None) -> Backend:
@@ -242,6 +246,28 @@ class ProxyContract:
         seen = await stage.proxy.observe()
         assert set(seen.slots[3].servers) == all_of(backend)
         assert seen.slots[3].ready == ready
+
+    async def test_after_a_boot_nobody_is_answered_until_it_is_opened(self, stage: Stage) -> None:
+        backend = a_backend(await stage.replica())
+        served = Served(EdgeState((backend,), (a_route(backend),)), {3: all_of(backend)})
+        await stage.proxy.persist(served)
+        await stage.boot()
+        seen = await stage.proxy.observe()
+        assert not seen.is_open
+        assert set(seen.slots[3].servers) == all_of(backend)
+        assert seen.slots[3].ready == frozenset(), "nobody has looked whether they are well"
+        assert await stage.ask("app.localhost") is None
+        await stage.restart()
+        assert not (await stage.proxy.observe()).is_open
+        await stage.proxy.put_backend(backend, all_of(backend))
+        await stage.proxy.persist(served)
+        for _ in range(2):
+            await stage.proxy.open()
+            assert (await stage.proxy.observe()).is_open
+            assert {await stage.ask("app.localhost")} == all_of(backend)
+        await stage.restart()
+        assert (await stage.proxy.observe()).is_open
+        assert {await stage.ask("app.localhost")} == all_of(backend)
 
     async def test_it_grows_and_keeps_what_it_serves(self, stage: Stage) -> None:
         backend = a_backend(await stage.replica())

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -56,7 +57,11 @@ class HAProxyProcess:
     def proxy(self) -> HAProxy:
         return HAProxy(self.options)
 
-    async def start(self) -> None:
+    async def start(self, *, is_boot: bool = False) -> None:
+        """`is_boot`: for the first time since the machine began to run; else as one that clients could reach before."""
+        if not is_boot:
+            self.options.run_directory.mkdir(parents=True, exist_ok=True)
+            self.options.opened.touch()
         given = {
             "directory": str(self.options.directory),
             "run_directory": str(self.options.run_directory),
@@ -71,17 +76,24 @@ class HAProxyProcess:
             self.process = await asyncio.create_subprocess_exec(
                 sys.executable, "-c", LAUNCH, json.dumps(given), stdout=output, stderr=output, start_new_session=True
             )
-        await self._wait_until_it_answers()
+        await self._wait_until_it_answers(is_closed=is_boot)
 
-    async def _wait_until_it_answers(self) -> None:
+    async def boot(self) -> None:
+        """The machine goes down and up again: what was in memory is gone."""
+        await self.kill()
+        shutil.rmtree(self.options.run_directory)
+        await self.start(is_boot=True)
+
+    async def _wait_until_it_answers(self, *, is_closed: bool) -> None:
         async with asyncio.timeout(20):
             while True:
                 if self.process is None or self.process.returncode is not None:
                     raise RuntimeError((self.options.directory.parent / "haproxy.log").read_text())
                 with suppress(ProxyUnavailable, OSError):
                     await self.proxy().capacity()
-                    _, writer = await asyncio.open_connection("127.0.0.1", self.port)
-                    writer.close()
+                    if not is_closed:
+                        _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+                        writer.close()
                     return
                 await asyncio.sleep(0.02)
 

@@ -12,7 +12,7 @@ from edge.haproxy_process import HAProxyProcess
 from trackside.adapters.prober.prober import ReplicaProber
 from trackside.kit.clock import SystemClock
 from trackside.kit.ids import new_id
-from trackside.rooms.networking.converge import EdgeKeeper, Parts, Store
+from trackside.rooms.networking.converge import EdgeKeeper, Pace, Parts, Store
 from trackside.rooms.networking.model import (
     Backend,
     BackendReport,
@@ -126,11 +126,13 @@ async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
 
 
 @asynccontextmanager
-async def keeping(process: HAProxyProcess, wanted: Wanted) -> AsyncIterator[EdgeKeeper]:
-    """The edge process' loop, until the block ends: as if it were killed there."""
+async def keeping(process: HAProxyProcess, wanted: Wanted, *, boot: float = 30.0) -> AsyncIterator[EdgeKeeper]:
+    """The edge process' loop, until the block ends: as if it were killed there. `boot`: see `Pace`."""
     prober = ReplicaProber(SystemClock())
     keeper = EdgeKeeper(
-        Parts(process.proxy(), prober, Unresolved()), Store(wanted.load, wanted.report, wanted.wait_for_change)
+        Parts(process.proxy(), prober, Unresolved()),
+        Store(wanted.load, wanted.report, wanted.wait_for_change),
+        Pace(boot=boot),
     )
     task = asyncio.create_task(keeper.run())
     try:

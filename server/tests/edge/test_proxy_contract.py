@@ -46,6 +46,9 @@ class MemoryStage(Stage):
     async def restart(self) -> None:
         await self._memory.restart()
 
+    async def boot(self) -> None:
+        await self._memory.boot()
+
 
 class HAProxyStage(Stage):
     def __init__(self, process: HAProxyProcess, apps: AsyncExitStack) -> None:
@@ -62,7 +65,10 @@ class HAProxyStage(Stage):
         return await self._send(host, "/")
 
     async def _send(self, host: str, path: str) -> UUID | None:
-        answer = await fetch(Target(host, self._process.port, path=path))
+        try:
+            answer = await fetch(Target(host, self._process.port, path=path))
+        except ConnectionRefusedError:
+            return None
         return UUID(answer.body.decode()) if answer.status == 200 else None
 
     async def hold(self, host: str) -> Callable[[], Awaitable[UUID | None]]:
@@ -83,7 +89,10 @@ class HAProxyStage(Stage):
 
     async def restart(self) -> None:
         await self._process.kill()
-        await self._process.start()
+        await self._process.start(is_boot=not self._process.options.opened.exists())
+
+    async def boot(self) -> None:
+        await self._process.boot()
 
 
 class TestMemoryProxy(ProxyContract):

@@ -249,6 +249,60 @@ async def test_haproxy_killed_serves_again_from_its_files_with_the_edge_and_the_
     assert {(await fetch(target(site))).body for _ in range(8)} == {b"a", b"b"}
 
 
+async def is_refused(site: Site) -> bool:
+    try:
+        await fetch(target(site))
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+async def until_open(site: Site) -> None:
+    async with asyncio.timeout(10):
+        while await is_refused(site):
+            await asyncio.sleep(0.01)
+
+
+async def test_after_a_boot_the_edge_opens_when_every_app_was_found_well(
+    haproxy: HAProxyProcess, stack: AsyncExitStack
+) -> None:
+    """Without the database too: what was served last is on the disk."""
+    apps = await started(stack, "a")
+    wanted = Wanted()
+    site = Site(haproxy, wanted)
+    backend = site.backend(1, *apps)
+    async with keeping(haproxy, wanted):
+        await site.apply([backend], site.route(1))
+        await site.verified(backend)
+        await until(lambda: site.revision(backend) == backend.revision)
+    await haproxy.boot()
+    wanted.is_away = True
+    apps[0].healthy = lambda: False
+    probed = len(apps[0].seen)
+    async with keeping(haproxy, wanted):
+        await until(lambda: len(apps[0].seen) > probed + 2)
+        assert await is_refused(site)
+        apps[0].healthy = lambda: True
+        await until_open(site)
+        assert (await fetch(target(site))).body == b"a"
+
+
+async def test_after_a_boot_an_app_that_stays_away_keeps_the_others_waiting_for_a_while_only(
+    haproxy: HAProxyProcess, stack: AsyncExitStack
+) -> None:
+    wanted = Wanted()
+    site = Site(haproxy, wanted)
+    (app,) = await started(stack, "a")
+    backend = site.backend(1, app)
+    app.healthy = lambda: False
+    wanted.put([backend], [site.route(1)])
+    await haproxy.boot()
+    async with keeping(haproxy, wanted, boot=0.5):
+        assert await is_refused(site)
+        await until_open(site)
+        assert (await fetch(target(site))).status == 503
+
+
 async def test_the_edge_starts_without_the_database_and_mends_what_it_finds(
     haproxy: HAProxyProcess, stack: AsyncExitStack
 ) -> None:

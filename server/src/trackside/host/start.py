@@ -42,6 +42,8 @@ LEAST_FREE_BYTES = 2 << 30
 LEAST_TO_GO_ON_BYTES = 64 << 20
 """What was started once starts again on a low disk: what runs there must come back after a boot; new deployments wait."""
 API_SECONDS = 60
+EDGE_SECONDS = 90
+"""After a boot the edge opens when every app is well, or in half a minute without the rest."""
 PROGRAMS = ("dockerd", "containerd", "runc", "haproxy", "nft", "ip", "mkfs.ext4", "mount", "setpriv", "iptables")
 
 
@@ -153,6 +155,10 @@ class _Start:
         if "gateway" in self.machine.options.processes:
             await wait_for_api(self.machine.options.api_host, self.machine.installation.api_port)
 
+    async def wait_for_edge(self) -> None:
+        if {"haproxy", "edge"} <= set(self.machine.options.processes):
+            await wait_for_edge(self.machine.installation.edge_port)
+
     async def _start_part(self, name: str, ready: Awaitable[None]) -> None:
         supervisor = self.supervisor
         await supervisor.start(name)
@@ -183,6 +189,7 @@ async def start(machine: Machine, announce: Announce, after_database: AfterDatab
             ("starting the build engine", under_way.start_build_engine),
             ("starting the platform's processes", under_way.start_platform),
             ("waiting for the API", under_way.wait_for_api),
+            ("waiting for the edge, which looks at every app before it opens", under_way.wait_for_edge),
         ]
         for number, (sentence, step) in enumerate(steps, start=1):
             announce(Progress(number, len(steps), sentence))
@@ -223,6 +230,19 @@ async def wait_for_api(host: str, port: int, seconds: float = API_SECONDS) -> No
     except TimeoutError as late:
         hint = "Look at the processes: `bin/trackside server status`."
         raise PartFailed(f"The API did not answer on port {port} within {seconds:.0f} s.", hint=hint) from late
+
+
+async def wait_for_edge(port: int, seconds: float = EDGE_SECONDS) -> None:
+    """Return when clients can reach the edge. Errors: `PartFailed`."""
+    try:
+        async with asyncio.timeout(seconds):
+            while not listening_sockets(port):
+                await asyncio.sleep(0.05)
+    except TimeoutError as late:
+        hint = (
+            "Look at the processes: `bin/trackside server status`; read logs/platform/edge.log in the state directory."
+        )
+        raise PartFailed(f"The edge did not open port {port} within {seconds:.0f} s.", hint=hint) from late
 
 
 async def _answers(client: httpx.AsyncClient, url: str) -> bool:

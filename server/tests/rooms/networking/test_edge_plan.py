@@ -27,6 +27,7 @@ from trackside.rooms.networking.model import (
 from trackside.rooms.networking.plan import (
     ClearBackend,
     Grow,
+    Open,
     Plan,
     PutBackend,
     PutRoutes,
@@ -122,6 +123,31 @@ def test_the_last_replicas_are_never_taken_out(was_ready: tuple[bool, bool]) -> 
 def test_without_a_probe_every_staying_replica_is_ready_at_once() -> None:
     backend = a_backend(3, a_server(1), a_server(2, is_leaving=True), probe=None)
     assert ready_replicas(backend, ProxySlot(3, {}, frozenset(), {}), {}) == {UUID(int=1)}
+
+
+# --- after a boot ---
+
+
+@pytest.mark.parametrize(("first", "second", "is_patient"), list(product(HEALTHS, HEALTHS, (True, False))))
+def test_a_closed_proxy_opens_when_all_routes_lead_to_somebody_who_is_well_or_patience_is_over(
+    first: Health | None, second: Health | None, is_patient: bool
+) -> None:
+    servers, healths = (a_server(1), a_server(2)), (first, second)
+    backends = tuple(
+        a_backend(slot, server, owner=owner) for slot, server, owner in zip((1, 2), servers, (US, THEM), strict=True)
+    )
+    routes = (a_route(1), a_route(2, owner=THEM, host="b.localhost"))
+    health = {server.replica_id: known for server, known in zip(servers, healths, strict=True) if known}
+    seen = ProxyState({1: seen_slot(backends[0]), 2: seen_slot(backends[1])}, {}, {}, is_open=False)
+    steps = plan(EdgeState(backends, routes), seen, health, 20, is_patient=is_patient).steps
+    assert (Open() in steps) is (not is_patient or healths == (WELL, WELL))
+    assert Open() not in steps[:-1], "all else is in place by then"
+    assert Open() not in plan(EdgeState(backends, routes), replace(seen, is_open=True), health, 20).steps
+
+
+def test_a_closed_proxy_without_apps_opens_at_once() -> None:
+    wanted = EdgeState((), (a_route(Page.STOPPED),))
+    assert Open() in plan(wanted, replace(NOTHING, is_open=False), {}, 20).steps
 
 
 # --- routes ---

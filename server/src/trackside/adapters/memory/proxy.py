@@ -1,7 +1,7 @@
 """Port `Proxy` in memory, for tests of what stands on it. Requests are opened and closed by hand."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from trackside.rooms.networking.errors import ProxyUnavailable
@@ -35,6 +35,7 @@ class MemoryProxy:
         self._capacity = slots
         self._held = _Held()
         self._served: Served | None = None
+        self._is_open = True
 
     # --- the port ---
 
@@ -43,6 +44,7 @@ class MemoryProxy:
             slots={slot: _seen(slot, places) for slot, places in self._held.slots.items() if places},
             hosts=dict(self._held.hosts),
             targets=dict(self._held.targets),
+            is_open=self._is_open,
         )
 
     async def persist(self, served: Served) -> None:
@@ -71,6 +73,11 @@ class MemoryProxy:
         self._held.hosts = {host.lower(): route.service_instance_id for route in routes for host in route.hosts}
         self._held.targets = {route.service_instance_id: _target(route.target) for route in routes}
 
+    async def open(self) -> None:
+        if self._served is None:
+            raise ProxyUnavailable("Nothing was persisted yet.")
+        self._is_open = True
+
     async def capacity(self) -> int:
         return self._capacity
 
@@ -89,8 +96,17 @@ class MemoryProxy:
                 await self.put_backend(backend, self._served.ready.get(backend.slot, frozenset()))
             await self.put_routes(self._served.state.routes)
 
+    async def boot(self) -> None:
+        """The same, with its machine."""
+        if self._served:
+            self._served = replace(self._served, ready={})
+        self._is_open = False
+        await self.restart()
+
     def open_request(self, host: str) -> UUID | None:
-        """A client asks; the replica that got the request, or None where a page answered."""
+        """A client asks; the replica that got the request, or None where a page answered, or nobody."""
+        if not self._is_open:
+            return None
         instance_id = self._held.hosts.get(host)
         target = self._held.targets.get(instance_id, "") if instance_id else ""
         if not target.startswith("slot:"):

@@ -89,26 +89,27 @@ def map_text(entries: Mapping[str, str]) -> str:
     return "".join(f"{key} {value}\n" for key, value in sorted(entries.items()))
 
 
-def files(options: HAProxyOptions, served: Served, slots: int) -> dict[str, str]:
+def files(options: HAProxyOptions, served: Served, slots: int, *, is_open: bool = True) -> dict[str, str]:
     """Every file of HAProxy's by name, relative to its directory."""
     texts = {
         HOSTS: map_text(hosts_map(served.state.routes)),
         TARGETS: map_text(targets_map(served.state.routes)),
         DEPLOYMENTS: map_text(deployments_map(served.state.backends)),
-        options.config_file.name: config(options, served, slots),
+        options.config_file.name: config(options, served, slots, is_open=is_open),
     }
     return texts | {f"pages/{name}": text for name, text in pages.files().items()}
 
 
-def config(options: HAProxyOptions, served: Served, slots: int) -> str:
-    """The whole configuration, with every server of `served` in its slot."""
+def config(options: HAProxyOptions, served: Served, slots: int, *, is_open: bool = True) -> str:
+    """The whole configuration, with every server of `served` in its slot. Unless `is_open`, no client can reach it."""
     backends = {backend.slot: backend for backend in served.state.backends}
-    parts = [_global(options), _defaults(options.limits), _frontend(options), *_page_backends()]
+    bind = f"bind {options.host}:{options.port}" if is_open else f'bind "unix@{options.closed_socket}" mode 600'
+    parts = [_global(options, is_open), _defaults(options.limits), _frontend(options, bind), *_page_backends()]
     parts += [_slot(slot, backends.get(slot), served.ready.get(slot, frozenset())) for slot in range(slots)]
     return "\n".join(parts)
 
 
-def _global(options: HAProxyOptions) -> str:
+def _global(options: HAProxyOptions, is_open: bool) -> str:
     lines = [
         f'default-path origin "{options.directory}"',
         f'stats socket "{options.runtime_socket}" mode 600 level admin',
@@ -122,6 +123,7 @@ def _global(options: HAProxyOptions) -> str:
         # Requests wait for their app, not for each other: an old process leaves when its last connection does.
         "hard-stop-after 1h",
         "set-var proc.logged int(0)",
+        f"set-var proc.open int({int(is_open)})",
     ]
     if options.user:
         lines += [f"user {options.user}", f"group {options.user}", f'chroot "{options.directory / "empty"}"']
@@ -181,13 +183,13 @@ def _retry(page: pages.ErrorPage) -> str:
     return f" hdr retry-after {page.retry_seconds}" if page.retry_seconds else ""
 
 
-def _frontend(options: HAProxyOptions) -> str:
+def _frontend(options: HAProxyOptions, bind: str) -> str:
     limits = options.limits
     failed = f"{{ status {' '.join(str(page.status) for page in pages.FAILURES)} }}"
     return _section(
         "frontend edge",
         [
-            f"bind {options.host}:{options.port}",
+            bind,
             # Here alone: in a backend it would write of servers that come and go, too.
             "log global",
             f"maxconn {options.connections}",

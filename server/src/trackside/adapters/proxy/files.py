@@ -23,6 +23,15 @@ class ProxyFiles:
         except (OSError, ValueError):
             return self._options.slots
 
+    def is_open(self) -> bool:
+        """Whether HAProxy is to listen for clients."""
+        return self._options.opened.exists()
+
+    def open(self) -> None:
+        """Have it listen for clients from the next start or reload on. Errors: OSError."""
+        self._options.opened.touch()
+        self._written.clear()  # a launcher may have written others meanwhile
+
     def served(self) -> Served | None:
         """What was written last; None where there is nothing, or nothing readable (a machine lost its power)."""
         try:
@@ -35,7 +44,7 @@ class ProxyFiles:
         highest = max((backend.slot for backend in served.state.backends), default=-1)
         slots = max(slots, highest + 1)
         texts = {self._options.snapshot.name: snapshot.to_text(served), self._options.slots_file.name: str(slots)}
-        for name, text in (texts | config.files(self._options, served, slots)).items():
+        for name, text in (texts | config.files(self._options, served, slots, is_open=self.is_open())).items():
             if self._written.get(name) != text:
                 replace(self._options.directory / name, text)
                 self._written[name] = text

@@ -44,13 +44,15 @@ class HAProxy:
     # --- reading ---
 
     async def observe(self) -> ProxyState:
-        commands = ["show info", *READ_SERVERS, f"show map {config.HOSTS}", f"show map {config.TARGETS}"]
-        info, state, stat, hosts, targets = await self._runtime.run(commands)
+        maps = (f"show map {config.HOSTS}", f"show map {config.TARGETS}")
+        commands = ["show info", *READ_SERVERS, *maps, "get var proc.open"]
+        info, state, stat, hosts, targets, is_open = await self._runtime.run(commands)
         await self._find_leaving(info)
         return ProxyState(
             slots=_slots(parse_servers(state), await self._with_leaving(parse_open_requests(stat))),
             hosts={host: UUID(instance) for host, instance in parse_map(hosts).items()},
             targets={UUID(key): _target(value) for key, value in parse_map(targets).items()},
+            is_open=not is_open.endswith("<0>"),
         )
 
     async def _find_leaving(self, info: str) -> None:
@@ -150,15 +152,28 @@ class HAProxy:
             commands += [f"del map {name} {key}" for key in present if key not in wanted]
         return commands
 
+    async def open(self) -> None:
+        try:
+            await asyncio.to_thread(self._files.open)
+        except OSError as error:
+            raise ProxyUnavailable(f"HAProxy's directory can't be written: {error}.") from error
+        await self._reload(self._files.slots())
+
     async def grow(self, slots: int) -> None:
-        if await self.capacity() >= slots:
-            return
+        if await self.capacity() < slots:
+            await self._reload(slots)
+
+    async def _reload(self, slots: int) -> None:
+        """Write what was persisted for so many slots, and have a new process serve it."""
         await self._write(slots)
         before = await self._master.processes()
         await self._master.run("reload")
-        async with asyncio.timeout(RELOAD_SECONDS):
-            while not await self._has_reloaded(before.serving, before.failed):
-                await asyncio.sleep(0.02)
+        try:
+            async with asyncio.timeout(RELOAD_SECONDS):
+                while not await self._has_reloaded(before.serving, before.failed):
+                    await asyncio.sleep(0.02)
+        except TimeoutError as late:
+            raise ProxyUnavailable(f"HAProxy has not reloaded within {RELOAD_SECONDS:.0f} s.") from late
 
     async def _has_reloaded(self, former: int | None, failures: int) -> bool:
         """Whether a new process answers on the runtime socket."""

@@ -59,7 +59,9 @@ def launch(options: HAProxyOptions) -> NoReturn:
     options = fitting(options)
     files = ProxyFiles(options)
     files.prepare()
-    files.write(files.served() or Served(), files.slots())
+    served = files.served() or Served()
+    # The first start since the machine booted: nothing is known to be well, and the edge opens when it has looked.
+    files.write(served if files.is_open() else replace(served, ready={}), files.slots())
     log = open_log(options.access_log, os.O_WRONLY | os.O_APPEND)
     os.lseek(
         log, 0, os.SEEK_END

@@ -64,6 +64,16 @@ class HAProxyOptions:
         return self.directory / "slots"
 
     @property
+    def opened(self) -> Path:
+        """Is there once clients are let in. It goes when the machine goes down, like all in this directory."""
+        return self.run_directory / "opened"
+
+    @property
+    def closed_socket(self) -> Path:
+        """Where HAProxy listens until then, for it must listen somewhere."""
+        return self.run_directory / "closed.sock"
+
+    @property
     def runtime_socket(self) -> Path:
         return self.run_directory / "runtime.sock"
 

@@ -57,6 +57,7 @@ class Pace:
     calm: float = 1.0  # HAProxy may have been started anew
     reload: float = 5.0  # a nudge may have been lost
     retry: float = 1.0  # after a failure
+    boot: float = 30.0  # for every app to be well before the proxy opens all the same
 
 
 @dataclass(frozen=True)
@@ -81,12 +82,14 @@ class EdgeKeeper:
         self._served = Served()
         self._capacity = 0
         self._wake = asyncio.Event()
+        self._patient_until = 0.0
         self._reporter = Reporter(store.report, self._pace.retry)
 
     async def run(self) -> None:
         """Run until cancelled; no failure ends it."""
+        self._patient_until = asyncio.get_running_loop().time() + self._pace.boot
         persisted = await self._parts.proxy.persisted()
-        if persisted:
+        if persisted and persisted.state.routes:  # else nothing is known yet: the file may be lost
             self._wanted, self._served = persisted.state, persisted
             await self._serve_names(persisted.state)
         async with asyncio.TaskGroup() as group:
@@ -153,7 +156,8 @@ class EdgeKeeper:
         seen = await proxy.observe()
         self._capacity = self._capacity or await proxy.capacity()
         prober.watch(wanted.backends, frozenset[UUID]().union(*(slot.ready for slot in seen.slots.values())))
-        plan = planning.plan(wanted, seen, prober.health(), self._capacity)
+        is_patient = asyncio.get_running_loop().time() < self._patient_until
+        plan = planning.plan(wanted, seen, prober.health(), self._capacity, is_patient=is_patient)
         if plan.served != self._served:
             # Before any change: whoever dies from here on comes back with what was about to be served.
             with failpoints.around(PERSIST):
@@ -192,6 +196,9 @@ class EdgeKeeper:
                 await proxy.put_routes(routes)
             case planning.ClearBackend(slot):
                 await proxy.clear_backend(slot)
+            case planning.Open():
+                await proxy.persist(self._served)
+                await proxy.open()
 
 
 class Reporter:

@@ -45,7 +45,12 @@ class ClearBackend:
     slot: int
 
 
-Step = Grow | PutBackend | PutRoutes | ClearBackend
+@dataclass(frozen=True)
+class Open:
+    """Let clients in."""
+
+
+Step = Grow | PutBackend | PutRoutes | ClearBackend | Open
 
 
 @dataclass(frozen=True)
@@ -117,8 +122,14 @@ def target_text(target: int | Page) -> str:
 # --- the whole ---
 
 
-def plan(wanted: EdgeState, seen: ProxyState, health: Mapping[UUID, Health], capacity: int) -> Plan:
-    """What to serve, and the steps to it in their order."""
+def plan(
+    wanted: EdgeState, seen: ProxyState, health: Mapping[UUID, Health], capacity: int, *, is_patient: bool = True
+) -> Plan:
+    """What to serve, and the steps to it in their order.
+
+    A proxy that is closed, for its machine has just booted, opens when every route has a replica that is well: no host is
+    answered before it is known to be answered by its own app. One that is not patient any more opens without the rest.
+    """
     ready = {b.slot: ready_replicas(b, seen.slots.get(b.slot, EMPTY), health) for b in wanted.backends}
     owners = {backend.slot: backend.service_instance_id for backend in wanted.backends}
     routes = tuple(effective_route(route, ready, owners, seen) for route in wanted.routes)
@@ -134,7 +145,14 @@ def plan(wanted: EdgeState, seen: ProxyState, health: Mapping[UUID, Health], cap
         steps.append(PutRoutes(routes))
     routed = {route.target for route in routes}
     steps += [ClearBackend(slot) for slot in sorted(seen.slots) if slot not in owners and slot not in routed]
+    if not seen.is_open and (not is_patient or _all_lead_somewhere(wanted.routes, ready)):
+        steps.append(Open())
     return Plan(Served(replace(wanted, routes=routes), ready), tuple(steps))
+
+
+def _all_lead_somewhere(routes: Iterable[Route], ready: Mapping[int, frozenset[UUID]]) -> bool:
+    """Whether each route leads to a page or to a replica that takes requests."""
+    return all(isinstance(route.target, Page) or ready.get(route.target) for route in routes)
 
 
 def _cut_off_strangers(routes: Sequence[Route], owners: Mapping[int, UUID], seen: ProxyState) -> list[Step]:

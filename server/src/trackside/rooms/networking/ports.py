@@ -26,6 +26,7 @@ class ProxyState:
     slots: Mapping[int, ProxySlot]  # occupied slots only
     hosts: Mapping[str, UUID]  # host → service instance
     targets: Mapping[UUID, str]  # service instance → "slot:<n>" or "page:<name>"
+    is_open: bool = True  # clients can reach it
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,14 @@ class Proxy(Protocol):
 
     async def put_routes(self, routes: Sequence[Route]) -> None:
         """Make host and target maps equal to these routes. A changed target switches all new requests in one step."""
+        ...
+
+    async def open(self) -> None:
+        """Listen for clients. What was persisted last must be what is served.
+
+        After a boot of its machine a proxy is closed, and none of its replicas is ready, until it is told this; one that was
+        open is so again after a crash.
+        """
         ...
 
     async def capacity(self) -> int:
