@@ -27,7 +27,7 @@ LOG_FORMAT = "\t".join(
         *("%Ta", "%Tr", "%B", "%U", "%ci", "%ts", "%hr"),
     )
 )
-_ENCODED = re.compile(rb"#([0-9A-F]{2})")
+_ENCODED = re.compile(r"(?:#[0-9A-F]{2})+")
 _BAD = "<BADREQ>"
 """What HAProxy writes for the method and path of what was no HTTP."""
 
@@ -35,42 +35,47 @@ _BAD = "<BADREQ>"
 def read_line(line: bytes) -> Access | None:
     """The values of a line; None where it is none of ours."""
     try:
-        at, instance, deployment, server, method, path, *numbers, client, ended, captured = line.split(b"\t")
+        at, instance, deployment, server, method, path, *numbers, client, ended, captured = line.decode(
+            errors="replace"
+        ).split("\t")
         status, total, upstream, sent, received = map(int, numbers)
-        request_id, host, agent = captured[1:-1].split(b"|") if captured else (b"", b"", b"")
+        request_id, host, agent = captured[1:-1].split("|") if captured else ("", "", "")
         seen = datetime.fromtimestamp(int(at) / 1000, UTC)
     except (ValueError, OverflowError):
         return None
     return Access(
-        at=seen,
-        service_instance_id=_id(instance),
-        deployment_id=_id(deployment),
-        replica_id=_id(server),
-        request_id=_text(request_id),
-        method=_text(method).removeprefix(_BAD),
-        host=_text(host),
-        path=_text(path).removeprefix(_BAD)[:LONGEST_PATH],
-        status=max(status, 0),
-        total_ms=float(max(total, 0)),
-        upstream_ms=float(max(upstream, 0)),
-        bytes_sent=sent,
-        bytes_received=received,
-        client=client.decode(),
-        user_agent=_text(agent),
-        ended=ended.decode(),
+        seen,
+        _id(instance),
+        _id(deployment),
+        _id(server),
+        _text(request_id),
+        _text(method).removeprefix(_BAD),
+        _text(host),
+        _text(path).removeprefix(_BAD)[:LONGEST_PATH],
+        max(status, 0),
+        float(max(total, 0)),
+        float(max(upstream, 0)),
+        sent,
+        received,
+        client,
+        _text(agent),
+        ended,
     )
 
 
-def _text(field: bytes) -> str:
-    if b"#" in field:
-        field = _ENCODED.sub(lambda found: bytes.fromhex(found[1].decode()), field)
-    return field.decode(errors="replace")
+def _text(field: str) -> str:
+    return _ENCODED.sub(_decoded, field) if "#" in field else field
+
+
+def _decoded(found: re.Match[str]) -> str:
+    """What a run of `#XX` stands for: characters of several bytes come whole."""
+    return bytes.fromhex(found[0].replace("#", "")).decode(errors="replace")
 
 
 @lru_cache(maxsize=4096)  # the same few come again and again
-def _id(field: bytes) -> UUID | None:
+def _id(field: str) -> UUID | None:
     """HAProxy writes `-` or `<NOSRV>` where there is none."""
     try:
-        return UUID(field.decode())
+        return UUID(field)
     except ValueError:
         return None

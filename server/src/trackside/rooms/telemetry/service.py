@@ -3,8 +3,9 @@
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from uuid import UUID
 
 from trackside.kit.apart import apart
@@ -29,8 +30,8 @@ PAGE = 1000
 """Lines read at once where nobody says how many."""
 QUIET = 2.0
 """Seconds after which a follower looks whether it is over; without a line meanwhile it is given a sign of life."""
-SEARCHED = tuple(field.name for field in fields(Access) if field.name not in ("at", "replica_id"))
-"""Fields of an access that become attributes of its line; a line has the others as its own."""
+_shown = lru_cache(maxsize=4096, typed=True)(str)
+"""Ids and small numbers as texts: the same few come again and again."""
 LATE = timedelta(seconds=2)
 """A line may be stored so long after it was written."""
 
@@ -189,7 +190,24 @@ async def keep_accesses(store: LogStore, entries: Sequence[Access], owners: Mapp
 def access_line(entry: Access) -> Line:
     """A request as a log line: a sentence to read, and every field to search."""
     level = "error" if entry.status >= 500 else "warn" if entry.status >= 400 else "info"
-    attributes = {name: str(value) for name in SEARCHED if (value := getattr(entry, name)) is not None}
+    attributes = {
+        "service_instance_id": _shown(entry.service_instance_id),
+        "deployment_id": _shown(entry.deployment_id),
+        "request_id": entry.request_id,
+        "method": entry.method,
+        "host": entry.host,
+        "path": entry.path,
+        "status": _shown(entry.status),
+        "total_ms": _shown(entry.total_ms),
+        "upstream_ms": _shown(entry.upstream_ms),
+        "bytes_sent": _shown(entry.bytes_sent),
+        "bytes_received": _shown(entry.bytes_received),
+        "client": entry.client,
+        "user_agent": entry.user_agent,
+        "ended": entry.ended,
+    }
+    if entry.deployment_id is None:
+        del attributes["deployment_id"]
     message = f"{entry.method} {entry.path} {entry.status} {entry.total_ms:.0f} ms"
     return Line(entry.at, message, level, entry.replica_id, attributes)
 
