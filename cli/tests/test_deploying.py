@@ -207,6 +207,9 @@ def test_deploy_to_an_empty_platform_names_things_after_the_source(
         ("--ref", "main"),
         ("--token-stdin",),
         ("--repo", "https://user:pass@example.com/x.git"),
+        ("--repo", "https://pass@example.com/x.git"),
+        ("--repo", "HTTP://pass@example.com/x.git"),
+        ("--repo", "ssh://user:pass@example.com/x.git"),
         ("--repo", REPOSITORY, "--token-env", "NOT_SET_ANYWHERE"),
     ],
 )

@@ -1,18 +1,21 @@
 """Archives: what is unpacked, and everything that is refused with the entry's name."""
 
+import asyncio
 import gzip
 import io
 import stat
 import tarfile
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain, repeat
 from pathlib import Path
 
 import pytest
 import zstandard
 
-from trackside.adapters.archives.limits import ArchiveLimits
-from trackside.adapters.archives.unpack import unpack_archive
+from trackside.adapters.archives.limits import ArchiveLimits, Stopped
+from trackside.adapters.archives.unpack import unpack_apart, unpack_archive
 from trackside.rooms.builds.errors import ArchiveRefused
 
 Entry = tuple[str, bytes | str, bytes]
@@ -45,6 +48,36 @@ def link(name: str, target: str) -> Entry:
 
 def hard(name: str, target: str) -> Entry:
     return name, target, tarfile.LNKTYPE
+
+
+async def test_a_cancelled_upload_is_unpacked_no_further(tmp_path: Path) -> None:
+    """Its tree is removed at once: whatever wrote on would leave gigabytes behind."""
+    entries, into, threads = 20_000, tmp_path / "into", ThreadPoolExecutor(1)
+    (tmp_path / "archive").write_bytes(a_tar(*(file(f"{number}.txt") for number in range(entries))))
+    into.mkdir()
+    asyncio.get_running_loop().set_default_executor(threads)
+    unpacking = asyncio.ensure_future(unpack_apart(tmp_path / "archive", into, ArchiveLimits()))
+    async with asyncio.timeout(30):
+        while not any(into.iterdir()):
+            await asyncio.sleep(0)
+    unpacking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await unpacking
+    written = len(list(into.iterdir()))
+    threads.shutdown()
+    assert len(list(into.iterdir())) == written < entries
+
+
+def test_unpacking_stops_within_a_file_and_while_links_are_looked_at(tmp_path: Path) -> None:
+    entries = (file("large", b"x" * (4 << 20)), link("a", "large"))
+    (tmp_path / "archive").write_bytes(a_tar(*entries))
+    for looks in range(7):  # 2 entries, 4 pieces, 1 link
+        into = tmp_path / str(looks)
+        into.mkdir()
+        answers = chain([False] * looks, repeat(True))
+        with pytest.raises(Stopped):
+            unpack_archive(tmp_path / "archive", into, ArchiveLimits(), lambda answers=answers: next(answers))
+    assert (into / "a").is_symlink()
 
 
 @pytest.fixture

@@ -341,6 +341,11 @@ def test_no_value_of_a_variable_is_an_argument_of_the_program() -> None:
     assert prepared.not_offered == ["DOCKER_HOST"]
 
 
+@pytest.mark.parametrize("own", [".env\n", "", None])
+def test_what_a_dockerfile_leaves_out_is_laid_beside_it_as_it_is(own: str | None) -> None:
+    assert prepare(an_order("FROM a\n", ignore=own), OPTIONS, b"key", "of the tree\n").ignore == own
+
+
 def test_variables_change_the_digest_and_keys_differ() -> None:
     text = "FROM a\nARG TRACKSIDE_VARIABLES_DIGEST\n"
     digests = {

@@ -1,10 +1,12 @@
 """Git over files, HTTP with a token, and ssh with a pinned host: the contract of `Sources`, and what hostile repositories try."""
 
 import asyncio
+import gzip
 import hashlib
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from builds.git_servers import GitHttpServer, GitSshServer, WorkRepository, _Han
 from contracts.sources import SourcesContract, quiet, tree_of
 from trackside.adapters.archives.limits import ArchiveLimits
 from trackside.adapters.git.options import GitOptions
+from trackside.adapters.git.process import run_git
 from trackside.adapters.git.sources import GitSources
 from trackside.rooms.builds.errors import SourceRefused, SourceUnreachable
 from trackside.rooms.builds.model import GitCredentials, GitSource
@@ -319,6 +322,23 @@ async def test_a_server_that_says_nothing_is_given_up(options: GitOptions, root:
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.parametrize(("surplus", "is_taken"), [(0, True), (1, False)])
+async def test_output_that_is_not_kept_whole_is_refused(tmp_path: Path, surplus: int, is_taken: bool) -> None:
+    """Half a list of files or branches would be taken for the whole."""
+    size = (64 << 20) + surplus
+    running = run_git(["head", "-c", str(size), "/dev/zero"], {"PATH": "/usr/bin:/bin"}, tmp_path)
+    if is_taken:
+        assert len((await running).output) == size
+    else:
+        with pytest.raises(SourceUnreachable, match="more than 64 MiB"):
+            await running
+
+
+async def test_a_long_complaint_is_cut_and_refuses_nothing(tmp_path: Path) -> None:
+    long = ["python3", "-c", "import sys; sys.stderr.write('x' * 100_000)"]
+    assert len((await run_git(long, {"PATH": "/usr/bin:/bin"}, tmp_path)).complaint) == 64 << 10
+
+
 class TestLargeFiles:
     CONTENT = b"a large file\n" * 1000
 
@@ -379,6 +399,39 @@ class TestLargeFiles:
         http.answer = self.serve(digest, self.CONTENT, href)
         with pytest.raises(SourceRefused):
             await sources.fetch_git(GitSource(f"{http.url}/app.git"), GitCredentials(token=TOKEN), into, quiet)
+
+    @pytest.mark.parametrize(
+        ("listing", "headers", "problem"),
+        [
+            (b" " * (17 << 20), {}, "larger than 16 MiB"),
+            (gzip.compress(b" " * (17 << 20)), {"Content-Encoding": "gzip"}, "is packed"),
+        ],
+        ids=["long", "packed"],
+    )
+    async def test_a_listing_that_would_fill_the_memory_is_refused(
+        self,
+        sources: GitSources,
+        pointed: WorkRepository,
+        http: GitHttpServer,
+        into: Path,
+        listing: bytes,
+        headers: dict[str, str],
+        problem: str,
+    ) -> None:
+        asked: list[str | None] = []
+
+        def answer(request: _Handler) -> bool:
+            if not request.path.endswith("/info/lfs/objects/batch"):
+                return False
+            asked.append(request.headers["Accept-Encoding"])
+            with suppress(BrokenPipeError, ConnectionResetError):
+                request.reply(200, listing, headers)
+            return True
+
+        http.answer = answer
+        with pytest.raises(SourceUnreachable, match=problem):
+            await sources.fetch_git(GitSource(f"{http.url}/app.git"), GitCredentials(token=TOKEN), into, quiet)
+        assert asked == ["identity"]
 
     async def test_one_that_nobody_has_is_named(self, sources: GitSources, pointed: WorkRepository, into: Path) -> None:
         shutil.rmtree(pointed.directory / "lfs", ignore_errors=True)

@@ -15,6 +15,7 @@ from trackside.adapters.memory.sources import MemoryRepository
 from trackside.kit import events as stream
 from trackside.kit.db import Transaction
 from trackside.kit.ids import new_id
+from trackside.rooms.builds import service as builds
 from trackside.rooms.builds.errors import ArchiveRefused, BuildFailed, SourceRefused
 from trackside.rooms.builds.service import sub_directory
 from trackside.rooms.deployments import service
@@ -172,7 +173,7 @@ async def upload(room: EngineRoom, content: bytes) -> Deployment:
     async def chunks() -> AsyncIterator[bytes]:
         yield content
 
-    instance, upload_id = await room.a_service(), new_id()
-    sha256, _ = await room.uploads.receive(room.platform.workspace_id, upload_id, chunks())
-    asked = service.Asked({"kind": "upload", "upload_id": str(upload_id), "sha256": sha256}, QUICK)
+    instance, world = await room.a_service(), room.platform
+    kept = await builds.receive_upload(world.database, world.actor, room.uploads, instance.id, chunks())
+    asked = service.Asked({"kind": "upload", "upload_id": str(kept.id), "sha256": kept.sha256}, QUICK)
     return await taken(room, instance, asked)

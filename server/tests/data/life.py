@@ -182,10 +182,12 @@ class Life:
                 await service.redeploy(tx, self.actor, ADDRESSING, deployment.id)
 
     async def upload(self) -> None:
-        """An archive that came in; now and then all that came for a service are struck off."""
+        """An archive that came in; now and then the oldest, or all that came for a service, are struck off."""
         async with self.transaction() as tx:
             if instance := await self._instance(tx):
                 await stream.record(tx, UploadReceived(new_id(), instance.id, "ab" * 32, 1))
+                if self.choose.random() < 0.3:
+                    await builds.strike_off(tx, (await builds.all_uploads(tx))[:1])
                 if self.choose.random() < 0.3:
                     await builds.forget_uploads(tx, instance.id)
 

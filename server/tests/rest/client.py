@@ -15,6 +15,8 @@ from granian.constants import Interfaces
 from granian.server.embed import Server
 from httpx import ASGITransport, AsyncClient, TransportError
 from litestar import Litestar
+from psycopg import sql
+from sqlalchemy import update
 
 from conftest import Platform
 from trackside.adapters.memory.logs import MemoryLogStore
@@ -24,6 +26,7 @@ from trackside.entry.rest.envelope import Envelope
 from trackside.kit import events as stream
 from trackside.rooms.deployments import events
 from trackside.rooms.deployments.model import Status
+from trackside.rooms.deployments.store.tables import deployments
 from trackside.rooms.identity import service as identity
 from trackside.rooms.networking.model import Addressing
 from trackside.rooms.projects.service import Vault
@@ -104,6 +107,27 @@ class Rest:
             row = await (await connection.execute(query)).fetchone()
         assert row is not None
         return int(row[0])
+
+    async def tables_with(self, text: str) -> list[str]:
+        """The tables of all schemas with this text in a row of theirs."""
+        tables = (
+            "SELECT schemaname, tablename FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
+        )
+        found: list[str] = []
+        async with await psycopg.AsyncConnection.connect(self.platform.owner_url) as connection:
+            for schema, table in await (await connection.execute(tables)).fetchall():
+                query = sql.SQL("SELECT 1 FROM {} AS row WHERE strpos(row::text, %s) > 0").format(
+                    sql.Identifier(schema, table)
+                )
+                found += [table] if await (await connection.execute(query, [text])).fetchone() else []
+        return sorted(found)
+
+    async def rewrite_source(self, deployment_id: str, source: dict[str, Any]) -> None:
+        """Give a deployment a source that is no longer accepted, as a version before this one kept it."""
+        async with self.platform.database.transaction(self.workspace_id) as tx:
+            await tx.connection.execute(
+                update(deployments).where(deployments.c.id == UUID(deployment_id)).values(source=source)
+            )
 
     async def remove(self, deployment: dict[str, Any]) -> None:
         """What the engine records of a deployment that was replaced."""

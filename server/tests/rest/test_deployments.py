@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from rest.client import IMAGE, Rest
+from rest.client import IMAGE, Rest, told
 from trackside.rooms.deployments import events
 from trackside.rooms.deployments.model import StepName
 
@@ -20,7 +20,6 @@ SOURCES_REFUSED: list[Any] = [
     {"kind": "image", "reference": ["a"]},
     {"kind": "upload"},
     {"kind": "upload", "upload_id": "nonsense"},
-    {"kind": "upload", "upload_id": str(uuid4())},
     {"kind": "git", "url": "https://example.org/x.git", "reference": 1},
     {"kind": "git", "url": "https://example.org/x.git", "directory": {"a": 1}},
     {"kind": "git", "url": "https://example.org/x.git", "token_secret": "nonsense"},
@@ -108,6 +107,42 @@ async def test_credentials_of_a_source_are_told_nowhere(rest: Rest) -> None:
         await rest.send("GET", _path(instance["id"])),
     ]
     assert not [response.text for response in told if "hunter2" in response.text or "PRIVATE" in response.text]
+
+
+@pytest.mark.parametrize(
+    "url", ["https://hunter2@example.org/x", "https://x:hunter2@example.org/x", "ssh://x:hunter2@a/x"]
+)
+async def test_a_credential_in_a_url_is_refused_at_every_door_and_kept_nowhere(rest: Rest, url: str) -> None:
+    instance = await rest.an_instance()
+    config, source = f"/v1/environments/{instance['environment_id']}/config", {"kind": "git", "url": url}
+    patch = {"services": {instance["service_id"]: {"source": source}}}
+    doors = [("POST", _path(instance["id"]), {"source": source}), ("PATCH", config, {"patch": patch})]
+    for method, path, body in doors:
+        response = await rest.send(method, path, json=body)
+        assert (response.status_code, told(response)["code"]) == (400, "projects.secret_in_url")
+        assert "token" in told(response)["hint"]
+        assert "hunter2" not in response.text
+    assert await rest.tables_with("hunter2") == []
+    assert await _list(rest, instance["id"]) == []
+
+
+async def test_an_upload_that_is_not_there_can_not_be_deployed(rest: Rest) -> None:
+    instance = await rest.an_instance()
+    source = {"kind": "upload", "upload_id": str(uuid4())}
+    error = await rest.refused("POST", _path(instance["id"]), 400, json={"source": source})
+    assert (error["code"], "trackside up" in error["hint"]) == ("builds.upload_gone", True)
+    assert await _list(rest, instance["id"]) == []
+
+
+async def test_a_credential_that_was_kept_before_it_was_refused_is_not_kept_again(rest: Rest) -> None:
+    instance = await rest.an_instance()
+    made = await rest.deploy(instance["id"], source={"kind": "git", "url": "https://example.org/x"})
+    source = {"kind": "git", "url": "https://hunter2@example.org/x"}
+    await rest.rewrite_source(made["id"], source)
+    assert await rest.tables_with("hunter2") == ["deployments"]
+    error = await rest.refused("POST", f"/v1/deployments/{made['id']}/redeploy", 400, json={})
+    assert error["code"] == "projects.secret_in_url"
+    assert await rest.tables_with("hunter2") == ["deployments"]
 
 
 async def test_the_id_of_a_secret_can_not_be_put_into_a_source(rest: Rest) -> None:

@@ -113,7 +113,7 @@ async def test_a_stranger_cannot_deploy_an_upload_of_another_workspace(rest: Res
     theirs = await stranger.an_instance()
     body = {"source": {"kind": "upload", "upload_id": made["upload_id"]}}
     error = await stranger.refused("POST", f"/v1/service-instances/{theirs['id']}/deployments", 400, json=body)
-    assert error["code"] == "builds.source_refused"
+    assert error["code"] == "builds.upload_gone"
 
 
 async def test_an_upload_for_a_service_that_is_deleted_meanwhile_is_refused_and_nothing_is_kept(

@@ -50,9 +50,10 @@ class SourceFlags:
         return self._git(self.repo) if self.repo else None
 
     def _git(self, url: str) -> dict[str, Any]:
-        if "://" in url and urlsplit(url).password is not None:
+        if _carries_secret(url):
             raise UsageError(
-                "The URL carries a password.", hint="Leave it out and give it with --token-env or --token-stdin."
+                "The URL carries a password or token.",
+                hint="Leave it out and give it with --token-env or --token-stdin.",
             )
         if self.token_env and self.token_stdin:
             raise UsageError("The token can come from one place only.", hint="Leave out --token-env or --token-stdin.")
@@ -71,6 +72,12 @@ class SourceFlags:
         if self.token_env:
             return _given(session.variable(self.token_env) or "", self.token_env)
         return None
+
+
+def _carries_secret(url: str) -> bool:
+    """Whether there is a password in it, or a user where forges take a token for one."""
+    parts = urlsplit(url)
+    return parts.password is not None or (parts.scheme in ("http", "https") and bool(parts.username))
 
 
 def _given(token: str, origin: str) -> str:

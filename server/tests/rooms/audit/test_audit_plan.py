@@ -62,6 +62,11 @@ TOLD: list[tuple[str, dict[str, Any], str]] = [
         {**OF_INSTANCE, "upload_id": GONE, "size_bytes": 1_234_567},
         "An archive of 1.2 MB was uploaded for web in production of shop.",
     ),
+    (
+        "UploadDropped",
+        {**OF_INSTANCE, "upload_id": GONE},
+        "An archive uploaded for web in production of shop was removed: nobody needs it any longer.",
+    ),
     ("UploadsForgotten", OF_INSTANCE, "The archives uploaded for web in production of shop were removed."),
     (
         "SubnetAssigned",

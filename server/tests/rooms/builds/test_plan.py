@@ -22,6 +22,29 @@ def test_a_dockerfile_may_be_named(path: str) -> None:
     assert plan(BuildSettings(dockerfile_path=path), tree).dockerfile == DOCKERFILE
 
 
+@pytest.mark.parametrize("path", ["deploy/web.Dockerfile", "/deploy/web.Dockerfile", "deploy/../deploy/web.Dockerfile"])
+def test_what_a_dockerfile_leaves_out_by_a_file_of_its_own_goes_before_dockerignore(path: str) -> None:
+    files = {
+        "deploy/web.Dockerfile": DOCKERFILE,
+        "deploy/web.Dockerfile.dockerignore": ".env\n",
+        ".dockerignore": "x\n",
+    }
+    planned = plan(BuildSettings(dockerfile_path=path), MemoryTree(files))
+    assert planned.ignore == ".env\n"
+    assert any("web.Dockerfile.dockerignore" in str(reason) for reason in planned.reasons)
+
+
+@pytest.mark.parametrize("path", [None, "deploy/Dockerfile"])
+def test_only_the_file_beside_that_very_dockerfile_counts(path: str | None) -> None:
+    other = "Dockerfile" if path else "deploy/Dockerfile"
+    files = {"Dockerfile": DOCKERFILE, "deploy/Dockerfile": DOCKERFILE, f"{other}.dockerignore": "x\n"}
+    assert plan(BuildSettings(dockerfile_path=path), MemoryTree({**files, ".dockerignore": "y\n"})).ignore is None
+
+
+def test_a_planned_build_has_no_dockerfile_that_could_leave_out_something() -> None:
+    assert plan(BuildSettings(), MemoryTree({"main.py": "", "Dockerfile.dockerignore": "x\n"})).ignore is None
+
+
 def test_without_one_the_planner_writes_it() -> None:
     planned = plan(BuildSettings(), MemoryTree({"main.py": "", "Procfile": "worker: python main.py\n"}))
     assert planned.is_planned

@@ -1,5 +1,6 @@
 """What an archive may hold, and the judgement of each entry before it is written. Pure."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -28,16 +29,27 @@ LEAVE_OUT = "Leave out what the build does not need, by lines in .tracksideignor
 RENAME = "Rename it, or leave it out by a line in .tracksideignore."
 
 
-class Meter:
-    """Counts what comes out of one archive and refuses it when it grows beyond the limits."""
+class Stopped(Exception):
+    """Nobody waits for the archive any longer."""
 
-    def __init__(self, limits: ArchiveLimits, packed_bytes: int) -> None:
+
+class Meter:
+    """Counts what comes out of one archive and refuses it when it grows beyond the limits, or is no longer wanted."""
+
+    def __init__(self, limits: ArchiveLimits, packed_bytes: int, is_stopped: Callable[[], bool] = bool) -> None:
         self._limits = limits
+        self._is_stopped = is_stopped
         self._packed = max(packed_bytes, 1)
         self._entries = 0
         self._bytes = 0
 
+    def look(self) -> None:
+        """Errors: `Stopped`."""
+        if self._is_stopped():
+            raise Stopped
+
     def count_entry(self, name: str) -> None:
+        self.look()
         self._entries += 1
         if self._entries > self._limits.entries:
             raise ArchiveRefused(
@@ -46,6 +58,7 @@ class Meter:
             )
 
     def count_bytes(self, name: str, size: int) -> None:
+        self.look()
         self._bytes += size
         if self._bytes > self._limits.bytes:
             limit = self._limits.bytes / (1 << 20)

@@ -1,7 +1,6 @@
 """Writing entries of an archive into a fresh directory, never through a link, never outside."""
 
 import os
-import shutil
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -48,13 +47,14 @@ class TreeWriter:
             raise ArchiveRefused(f"The archive has a link that leads through another: `{shown(str(path))}`.") from error
         if source.is_symlink() or not source.is_file():
             raise ArchiveRefused(f"The archive has a link to what is no file in it: `{shown(str(path))}`.")
-        self._meter.count_bytes(str(path), source.stat().st_size)
-        shutil.copy2(source, self._place(path))
+        with source.open("rb") as content:
+            self.file(path, content, source.stat().st_mode)
 
     def check_links(self) -> None:
         """Refuse a symbolic link whose end lies outside of the tree, whatever links it passes through."""
         root = self._root.resolve()
         for link in self._links:
+            self._meter.look()
             if not link.is_symlink():
                 continue
             try:

@@ -1,11 +1,13 @@
 """Unpacking an uploaded archive: tar (plain, gzip, zstd) and zip, streaming, entry by entry."""
 
+import asyncio
 import gzip
 import stat
 import tarfile
+import threading
 import zipfile
 import zlib
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
@@ -23,9 +25,25 @@ _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 _LARGEST_WINDOW = 128 << 20
 
 
-def unpack_archive(archive: Path, into: Path, limits: ArchiveLimits) -> None:
-    """Unpack into the empty directory `into`. Raises `ArchiveRefused`, naming the entry; what was written stays for the caller."""
-    meter = Meter(limits, archive.stat().st_size)
+async def unpack_apart(archive: Path, into: Path, limits: ArchiveLimits) -> None:
+    """Unpack in a thread. A cancellation stops it, and is over only when nothing is written any more: `into` may go then."""
+    stop = threading.Event()
+    unpacking = asyncio.ensure_future(asyncio.to_thread(unpack_archive, archive, into, limits, stop.is_set))
+    try:
+        await asyncio.wait({unpacking})
+    finally:
+        stop.set()
+        await asyncio.wait({unpacking})
+        unpacking.exception()  # asked for, so that nobody logs `Stopped` as an accident
+    unpacking.result()
+
+
+def unpack_archive(archive: Path, into: Path, limits: ArchiveLimits, is_stopped: Callable[[], bool] = bool) -> None:
+    """Unpack into the empty directory `into`. Raises `ArchiveRefused`, naming the entry; what was written stays for the caller.
+
+    `is_stopped` is asked between pieces: true ends it with `Stopped`.
+    """
+    meter = Meter(limits, archive.stat().st_size, is_stopped)
     writer = TreeWriter(into, meter)
     with archive.open("rb") as file:
         start = file.read(4)

@@ -3,7 +3,7 @@
 import asyncio
 import fcntl
 import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from trackside.adapters.docker.connection import LazyEngine
 from trackside.adapters.docker.images import mirror_first, pull_image, refuse_registry
 from trackside.adapters.docker.references import split_reference
 from trackside.rooms.builds.errors import BuildFailed, ImageUnavailable, RegistryRefused
+from trackside.rooms.builds.model import Limit
 from trackside.rooms.builds.ports import BuildLog
 
 UNREACHED_SECONDS = 300.0
@@ -119,7 +120,7 @@ class BaseImageStore:
         environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "SOURCE_DATE_EPOCH": str(EPOCH), "LC_ALL": "C.UTF-8"}
         environment["TMPDIR"] = str(self.directory)
         try:
-            code = await process.run(command, environment, log)
+            code = await self._run(f"Making the base image Debian {suite} from packages", command, environment, log)
             if code != 0:
                 raise BuildFailed(
                     f"The base image Debian {suite} could not be made from packages: mmdebstrap ended with code {code}.",
@@ -134,12 +135,28 @@ class BaseImageStore:
 
     async def _load(self, archive: Path, log: BuildLog) -> None:
         program = [self._options.docker_program, "-H", self._options.build_engine_url, "load", "-q", "-i", str(archive)]
-        code = await process.run(program, {"PATH": "/usr/bin:/bin", "HOME": str(self.directory)}, log)
+        environment = {"PATH": "/usr/bin:/bin", "HOME": str(self.directory)}
+        code = await self._run("Loading the base image into the build engine", program, environment, log)
         if code != 0:
             archive.unlink(missing_ok=True)
             raise BuildFailed(
                 "The base image could not be loaded into the build engine.", hint="Deploy again: it is made anew."
             )
+
+    async def _run(self, what: str, command: Sequence[str], environment: Mapping[str, str], log: BuildLog) -> int:
+        """The exit code. A mirror or an engine that hangs must not hold the build slot for ever. Errors: `BuildFailed`."""
+        try:
+            async with asyncio.timeout(self._options.seconds):
+                return await process.run(command, environment, log)
+        except TimeoutError as error:
+            raise BuildFailed(
+                f"{what} was stopped: it took longer than the {self._options.seconds:g} s that a build may take.",
+                limit=Limit.TIME,
+                hint=(
+                    "Check that the machine's Debian mirror (setting `apt_mirror`) and the build engine answer "
+                    "(`trackside server doctor`), or raise the setting `build_seconds`."
+                ),
+            ) from error
 
 
 _HINT = (

@@ -25,7 +25,10 @@ _OURS = re.compile(
 
 @dataclass(frozen=True)
 class PreparedBuild:
-    """Everything of a build but the world. `secrets`: name → content, each to become a private file."""
+    """Everything of a build but the world. `secrets`: name → content, each to become a private file.
+
+    `ignore` is laid beside the Dockerfile, where it goes before the tree's `.dockerignore`; None: that holds.
+    """
 
     dockerfile: str
     ignore: str | None
@@ -47,7 +50,7 @@ def prepare(order: BuildOrder, options: BuildKitOptions, key: bytes, ignore: str
     suites = frozenset(suite for image in images if (suite := debian_suite(image)))
     return PreparedBuild(
         dockerfile=rewrite_dockerfile(order.dockerfile, rewriting),
-        ignore=_ignore(ignore) if order.is_planned else None,
+        ignore=_ignore(ignore) if order.is_planned else order.ignore,
         secrets=network_secrets(options.network, suites) | _variable_secrets(order),
         images=images,
         arguments=arguments,

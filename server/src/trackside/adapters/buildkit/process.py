@@ -1,10 +1,11 @@
 """Running a program for a build: by argument vector, its lines handed on as they come, ended with whoever started it."""
 
 import asyncio
+import os
 import signal
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from trackside.rooms.builds.ports import BuildLog
 
@@ -77,7 +78,9 @@ async def _end(process: Process) -> None:
         async with asyncio.timeout(END_SECONDS):
             await _drain(process)
     except TimeoutError:
-        process.kill()
+        # The whole session: what a program started holds its pipe open, and may go on for ever.
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         await _drain(process)
 
 

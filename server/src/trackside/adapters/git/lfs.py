@@ -32,6 +32,7 @@ _POINTER = re.compile(
 _LARGEST_POINTER = 1024
 _TYPE = "application/vnd.git-lfs+json"
 _PER_REQUEST = 100
+_LARGEST_LISTING = 16 << 20
 _SECONDS = 60.0
 
 
@@ -139,12 +140,14 @@ class LargeFiles:
     async def _batch(self, client: httpx.AsyncClient, server: _Server, pointers: Sequence[_Pointer]) -> None:
         objects = [{"oid": pointer.digest, "size": pointer.size} for pointer in pointers]
         body = {"operation": "download", "transfers": ["basic"], "objects": objects, "hash_algo": "sha256"}
-        headers = {**server.headers, "Accept": _TYPE, "Content-Type": _TYPE}
+        # Unpacked: of what is packed nobody knows the size before it is in memory.
+        headers = {**server.headers, "Accept": _TYPE, "Content-Type": _TYPE, "Accept-Encoding": "identity"}
         try:
             request = await self._request(client, "POST", f"{server.url}/objects/batch", headers, body)
-            response = await client.send(request)
-            response.raise_for_status()
-            answers = {entry["oid"]: entry for entry in response.json()["objects"]}
+            response = await client.send(request, stream=True)
+            async with aclosing(response):
+                response.raise_for_status()
+                answers = {entry["oid"]: entry for entry in json.loads(await _listing(response))["objects"]}
         except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
             raise SourceUnreachable(f"The large files of the repository can't be listed: {_reason(error)}.") from error
         for pointer in pointers:
@@ -212,6 +215,21 @@ def _copy_local(repository: Path, pointers: Sequence[_Pointer]) -> None:
         mode = pointer.path.stat().st_mode & 0o777
         shutil.copyfile(source, pointer.path)
         pointer.path.chmod(mode)
+
+
+async def _listing(response: httpx.Response) -> bytes:
+    """What a server says of objects, as it comes over the wire and within a bound: the server may be anybody's."""
+    if response.headers.get("Content-Encoding", "identity") != "identity":
+        raise SourceUnreachable("The large files of the repository can't be listed: the server's answer is packed.")
+    kept = bytearray()
+    async for chunk in response.aiter_raw():
+        kept += chunk
+        if len(kept) > _LARGEST_LISTING:
+            raise SourceUnreachable(
+                "The large files of the repository can't be listed: "
+                f"the server's answer is larger than {_LARGEST_LISTING >> 20} MiB."
+            )
+    return bytes(kept)
 
 
 async def _receive(response: httpx.Response, partial: Path, pointer: _Pointer) -> None:

@@ -24,7 +24,10 @@ class Finished:
 async def run_git(
     command: Sequence[str], environment: Mapping[str, str], directory: Path, given: bytes | None = None
 ) -> Finished:
-    """Run to the end. When the caller is cancelled, git and what it started are killed."""
+    """Run to the end. When the caller is cancelled, git and what it started are killed.
+
+    Errors: `SourceUnreachable` where the output is more than is kept: half an answer would be taken for a whole one.
+    """
     process = await asyncio.create_subprocess_exec(
         "/usr/bin/setpriv",
         "--pdeathsig",
@@ -41,7 +44,7 @@ async def run_git(
     assert process.stdout is not None
     assert process.stderr is not None
     try:
-        output, complaint, _ = await asyncio.gather(
+        (output, is_cut), (complaint, _), _ = await asyncio.gather(
             _read(process.stdout, _MOST_OUTPUT), _read(process.stderr, _MOST_COMPLAINT), _give(process, given)
         )
         code = await process.wait()
@@ -50,6 +53,11 @@ async def run_git(
             # The whole session: git's own helpers (remote-https, ssh, index-pack) would go on otherwise.
             os.killpg(process.pid, signal.SIGKILL)
             await asyncio.shield(process.wait())
+    if is_cut:
+        raise SourceUnreachable(
+            f"The repository can't be read: git says more than {_MOST_OUTPUT >> 20} MiB of it.",
+            hint="Keep fewer files, branches and tags in the repository, or upload the directory: `trackside up`.",
+        )
     return Finished(code, output, complaint.decode("utf-8", "replace").strip())
 
 
@@ -64,15 +72,14 @@ async def _give(process: asyncio.subprocess.Process, given: bytes | None) -> Non
         return
 
 
-async def _read(stream: asyncio.StreamReader, most: int) -> bytes:
-    """At most so much; the rest is read and dropped, so that a full pipe does not stop the program."""
-    kept = bytearray()
+async def _read(stream: asyncio.StreamReader, most: int) -> tuple[bytes, bool]:
+    """At most so much, and whether that was not all; the rest is read and dropped, so that a full pipe does not stop the program."""
+    kept, is_cut = bytearray(), False
     while chunk := await stream.read(1 << 16):
-        if len(kept) < most:
-            kept += chunk
-    if len(kept) > most + (1 << 16):
-        raise SourceUnreachable("The repository answers with more than can be taken in.")
-    return bytes(kept)
+        spare = most - len(kept)
+        is_cut = is_cut or len(chunk) > spare
+        kept += chunk[:spare]
+    return bytes(kept), is_cut
 
 
 def directory_bytes(directory: Path) -> int:

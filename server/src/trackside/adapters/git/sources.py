@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path, PurePosixPath
 
 from trackside.adapters.archives.limits import ArchiveLimits
-from trackside.adapters.archives.unpack import unpack_archive
+from trackside.adapters.archives.unpack import unpack_apart
 from trackside.adapters.git.checkout import Checkout
 from trackside.adapters.git.commands import Home
 from trackside.adapters.git.options import GitOptions
@@ -37,7 +37,7 @@ class GitSources:
         return commit
 
     async def unpack(self, archive: Path, into: Path) -> None:
-        await asyncio.to_thread(unpack_archive, archive, into, self._limits)
+        await unpack_apart(archive, into, self._limits)
 
     async def _within_limits(self, work: Coroutine[object, object, Commit], into: Path, url: str) -> Commit:
         fetching = asyncio.ensure_future(work)

@@ -1,6 +1,5 @@
 """Sources in memory: the port `Sources`. Repositories are dictionaries; uploads are unpacked as they really are."""
 
-import asyncio
 import hashlib
 import json
 from collections.abc import Mapping
@@ -8,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from trackside.adapters.archives.limits import ArchiveLimits
-from trackside.adapters.archives.unpack import unpack_archive
+from trackside.adapters.archives.unpack import unpack_apart
 from trackside.rooms.builds.errors import SourceRefused, SourceUnreachable
 from trackside.rooms.builds.model import Commit, GitCredentials, GitSource
 from trackside.rooms.builds.ports import BuildLog
@@ -70,4 +69,4 @@ class MemorySources:
         return Commit(sha, "", "", branch if branch in repository.references else None)
 
     async def unpack(self, archive: Path, into: Path) -> None:
-        await asyncio.to_thread(unpack_archive, archive, into, self._limits)
+        await unpack_apart(archive, into, self._limits)

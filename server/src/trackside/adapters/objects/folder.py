@@ -5,39 +5,57 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
 from uuid import UUID
 
 from trackside.kit.garbage import Freed
-from trackside.rooms.builds.errors import ArchiveRefused, LowDisk, SourceRefused
+from trackside.rooms.builds.errors import ArchiveRefused, LowDisk, UploadGone
 from trackside.rooms.builds.model import DiskSpace, LeastSpace
 
 PARTIAL = ".partial"
+LOOK_BYTES = 64 << 20
+"""After so many bytes of an upload the disk is looked at again: of uploads that begin together each finds room for all."""
+
+
+def space_of(root: Path) -> DiskSpace:
+    """How it stands with the disk of the uploads."""
+    usage = shutil.disk_usage(root)
+    return DiskSpace("the uploads", str(root), usage.free, usage.total)
 
 
 class UploadFolder:
     """Keeps archives under `root/<workspace>/<upload>`; none larger than `most_bytes`, and none on a disk with less than `least`."""
 
-    def __init__(self, root: Path, most_bytes: int, least: LeastSpace | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        most_bytes: int,
+        least: LeastSpace | None = None,
+        look: Callable[[Path], DiskSpace] = space_of,
+    ) -> None:
         self._root = root
         self._most_bytes = most_bytes
         self._least = least
+        self._look = look
 
     async def receive(self, workspace_id: UUID, upload_id: UUID, chunks: AsyncIterator[bytes]) -> tuple[str, int]:
         place = self._place(workspace_id, upload_id)
         place.parent.mkdir(parents=True, exist_ok=True)
         self._refuse_low_disk()
         partial = place.with_suffix(PARTIAL)
-        digest, size = hashlib.sha256(), 0
+        digest, size, looked_at = hashlib.sha256(), 0, 0
         try:
             with partial.open("wb") as file:
                 async for chunk in chunks:
                     size += len(chunk)
                     if size > self._most_bytes:
                         raise ArchiveRefused(f"The upload is larger than {self._most_bytes >> 20} MiB.")
+                    if size - looked_at >= LOOK_BYTES:
+                        self._refuse_low_disk()
+                        looked_at = size
                     await asyncio.to_thread(file.write, chunk)
                     await asyncio.to_thread(digest.update, chunk)
                 await asyncio.to_thread(_settle, file)
@@ -47,15 +65,14 @@ class UploadFolder:
         return digest.hexdigest(), size
 
     def _refuse_low_disk(self) -> None:
-        usage = shutil.disk_usage(self._root)
-        space = DiskSpace("the uploads", str(self._root), usage.free, usage.total)
+        space = self._look(self._root)
         if self._least and self._least.is_low(space):
             raise LowDisk(self._least.sentence(space))
 
     async def path(self, workspace_id: UUID, upload_id: UUID) -> Path:
         place = self._place(workspace_id, upload_id)
         if not place.is_file():
-            raise SourceRefused("The uploaded archive is no longer kept.", hint="Upload it again: `trackside up`.")
+            raise UploadGone("The uploaded archive is no longer kept.")
         return place
 
     async def drop(self, workspace_id: UUID, upload_id: UUID) -> None:

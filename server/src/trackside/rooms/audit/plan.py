@@ -242,6 +242,7 @@ SENTENCES: dict[str, Callable[[Words], str]] = {
     "DeletionFinished": lambda w: _deleted(w, "is deleted"),
     "EnvironmentConfigCommitted": _committed,
     "UploadReceived": lambda w: f"An archive of {_upload_size(w)} was uploaded for {w.service}.",
+    "UploadDropped": lambda w: f"An archive uploaded for {w.service} was removed: nobody needs it any longer.",
     "UploadsForgotten": lambda w: f"The archives uploaded for {w.service} were removed.",
     "SubnetAssigned": lambda w: f"The environment {w.environment} has private network number {w['number']}.",
     "SubnetReleased": lambda w: f"The environment {w.environment} gave its private network back.",

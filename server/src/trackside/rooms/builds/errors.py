@@ -12,6 +12,13 @@ class SourceRefused(TracksideError):
     )
 
 
+class UploadGone(SourceRefused):
+    """Uploads are kept as long as somebody may need them, and no longer."""
+
+    code = "builds.upload_gone"
+    hint = "Upload the directory again: `trackside up`."
+
+
 class SourceUnreachable(TracksideError):
     code = "builds.source_unreachable"
     kind = Kind.UNAVAILABLE

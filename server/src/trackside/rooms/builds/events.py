@@ -17,6 +17,14 @@ class UploadReceived(Event):
 
 
 @dataclass(frozen=True)
+class UploadDropped(Event):
+    """Nobody needs the archive any longer, and it is removed."""
+
+    upload_id: UUID
+    service_instance_id: UUID
+
+
+@dataclass(frozen=True)
 class UploadsForgotten(Event):
     """The service instance was deleted, and the archives that were uploaded for it are removed."""
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -113,7 +114,10 @@ class BuildSettings:
 
 @dataclass(frozen=True)
 class BuildOrder:
-    """One build, complete and by value. `variables` are the build's variables (opened), byte-exact."""
+    """One build, complete and by value. `variables` are the build's variables (opened), byte-exact.
+
+    `ignore`: what is left out of the tree in place of what its `.dockerignore` says; None: that holds.
+    """
 
     build_id: UUID  # the deployment's id: one build per deployment
     workspace_id: UUID
@@ -125,6 +129,7 @@ class BuildOrder:
     build_arguments: Mapping[str, str] = field(default_factory=dict[str, str])
     variables: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
+    ignore: str | None = None
 
 
 @dataclass(frozen=True)
@@ -156,6 +161,7 @@ class Upload:
     service_instance_id: UUID
     sha256: str
     size_bytes: int
+    received_at: datetime
 
 
 def source_text(source: Mapping[str, Any]) -> str:

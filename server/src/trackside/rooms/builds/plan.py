@@ -19,6 +19,8 @@ from trackside_planner import (
 )
 
 DOCKERFILE = "Dockerfile"
+IGNORE = ".dockerignore"
+"""What docker appends to a Dockerfile's path to find what that very build leaves out."""
 _SYNTAX = re.compile(r"\A(?:[ \t]*#[ \t]*\w+[ \t]*=[^\n]*\n)*?[ \t]*#[ \t]*syntax[ \t]*=[ \t]*(\S+)", re.IGNORECASE)
 """The parser directive that names a frontend; directives come before anything else, comments included."""
 
@@ -28,7 +30,7 @@ class PlannedBuild:
     """What is built, and what the source says of how it runs.
 
     `port_expected` is False for an app that listens nowhere (a Procfile with a worker only). `hash` is the plan's, None for a
-    Dockerfile.
+    Dockerfile. `ignore` is what is left out of the build in place of what the tree's `.dockerignore` says.
     """
 
     dockerfile: str
@@ -38,6 +40,7 @@ class PlannedBuild:
     processes: Mapping[str, str] = field(default_factory=dict[str, str])
     reasons: tuple[Decision, ...] = ()
     hash: str | None = None
+    ignore: str | None = None
 
 
 def plan(settings: BuildSettings, tree: Tree) -> PlannedBuild:
@@ -64,7 +67,7 @@ def variable_names(planned: PlannedBuild) -> frozenset[str]:
 
 
 def _dockerfile(tree: Tree, path: str) -> str | None:
-    normal = posixpath.normpath(path.lstrip("/"))
+    normal = _normal(path)
     if normal.startswith(".."):
         raise PlanFailed(
             f"The Dockerfile path `{path}` leads out of the source.", hint="Give a path within the source."
@@ -72,12 +75,16 @@ def _dockerfile(tree: Tree, path: str) -> str | None:
     return tree.text(normal)
 
 
+def _normal(path: str) -> str:
+    return posixpath.normpath(path.lstrip("/"))
+
+
 def _from_dockerfile(tree: Tree, path: str, text: str) -> PlannedBuild:
     if not text.strip():
         raise PlanFailed(
             f"The Dockerfile at `{path}` is empty.", hint="Write it, or remove it to let the source be recognised."
         )
-    processes = read_processes(tree)
+    processes, ignore = read_processes(tree), tree.text(_normal(path) + IGNORE)
     return PlannedBuild(
         dockerfile=text,
         is_planned=False,
@@ -87,8 +94,17 @@ def _from_dockerfile(tree: Tree, path: str, text: str) -> PlannedBuild:
         reasons=(
             Decision("builder", "Dockerfile", "a Dockerfile goes before everything else", path),
             *_frontend(text, path),
+            *_own_ignore(path, ignore),
         ),
+        ignore=ignore,
     )
+
+
+def _own_ignore(path: str, ignore: str | None) -> tuple[Decision, ...]:
+    """That the Dockerfile has a file of its own for what is left out, where it has one; as with docker, it is the only one then."""
+    if ignore is None:
+        return ()
+    return (Decision("left out", f"what {path}{IGNORE} says", f"docker's rule that it goes before {IGNORE}"),)
 
 
 def _frontend(text: str, path: str) -> tuple[Decision, ...]:

@@ -114,7 +114,7 @@ class Uploads(Protocol):
         ...
 
     async def path(self, workspace_id: UUID, upload_id: UUID) -> Path:
-        """A file with the archive's bytes. Errors: `builds.errors.SourceRefused` where it is gone."""
+        """A file with the archive's bytes. Errors: `builds.errors.UploadGone`."""
         ...
 
     async def drop(self, workspace_id: UUID, upload_id: UUID) -> None:

@@ -14,6 +14,7 @@ from trackside.kit.db import Database, Emptied, Transaction
 from trackside.kit.garbage import Freed
 from trackside.kit.ids import new_id, parse_id
 from trackside.kit.paths import flaw_of_path
+from trackside.kit.urls import flaw_of_url
 from trackside.rooms.access.model import Actor, Permission
 from trackside.rooms.builds import errors, events, plan, store
 from trackside.rooms.builds.model import (
@@ -31,6 +32,7 @@ from trackside.rooms.builds.model import (
 from trackside.rooms.builds.ports import Builder, BuildLog, Images, Sources, Uploads
 from trackside.rooms.identity import service as identity
 from trackside.rooms.projects import service as projects
+from trackside.rooms.projects.errors import SecretInUrl
 from trackside_planner import DirectoryTree
 
 PROJECTIONS = store.PROJECTIONS
@@ -64,11 +66,11 @@ class Built:
 
 
 def source_of(value: Mapping[str, Any]) -> Source:
-    """The source a person or the config wrote. Errors: `SourceRefused`, naming what is wrong."""
+    """The source a person or the config wrote. Errors: `SourceRefused`, naming what is wrong; `SecretInUrl`."""
     match value.get("kind"):
         case "git" if isinstance(value.get("url"), str):
             return GitSource(
-                url=value["url"],
+                url=_url(value["url"]),
                 reference=_text(value, "reference"),
                 directory=_directory(value),
                 token_secret=_id(value, "token_secret"),
@@ -84,6 +86,13 @@ def source_of(value: Mapping[str, Any]) -> Source:
         case _:
             pass
     raise errors.SourceRefused("A source is a git URL, an upload or an image; this is none of them.")
+
+
+def _url(text: str) -> str:
+    """Judged here already and not only when it is fetched: what is accepted is kept for ever."""
+    if flaw := flaw_of_url(text):
+        raise SecretInUrl(f"`source.url` {flaw}.")
+    return text
 
 
 def _text(value: Mapping[str, Any], key: str) -> str | None:
@@ -126,18 +135,29 @@ async def receive_upload(
             await stream.lock(tx)  # so that a deletion comes before this look, or finds the upload on record
             await projects.read_instance(tx, actor, instance_id, Permission.DEPLOYMENT_CREATE)
             await stream.record(tx, events.UploadReceived(upload_id, instance_id, sha256, size))
+            return await upload_of(tx, UploadSource(upload_id, sha256))
     except BaseException:
         await uploads.drop(workspace_id, upload_id)
         raise
-    return Upload(upload_id, instance_id, sha256, size)
 
 
 async def upload_of(tx: Transaction, source: UploadSource) -> Upload:
-    """The upload a source names, in the bound workspace. Errors: `SourceRefused`."""
+    """The upload a source names, in the bound workspace. Errors: `UploadGone`."""
     found = await store.upload(tx, source.upload_id)
     if found is None:
-        raise errors.SourceRefused("The upload does not exist.", hint="Upload the directory again: `trackside up`.")
+        raise errors.UploadGone("There is no such upload: it is no longer kept, or never was.")
     return found
+
+
+async def all_uploads(tx: Transaction) -> list[Upload]:
+    """The uploads on record in the bound workspace, the oldest first."""
+    return await store.all_uploads(tx)
+
+
+async def strike_off(tx: Transaction, uploads: Iterable[Upload]) -> None:
+    """Have uploads on record no longer; their archives are to be dropped after that, or go as what is on no record."""
+    for upload in uploads:
+        await stream.record(tx, events.UploadDropped(upload.id, upload.service_instance_id))
 
 
 async def uploads_of(tx: Transaction, instance_ids: Sequence[UUID]) -> list[UUID]:
@@ -226,6 +246,7 @@ class Builds:
             build_arguments=wanted.settings.build_arguments,
             variables=wanted.variables,
             labels=self._workshop.labels,
+            ignore=planned.ignore,
         )
         return await self._builder.build(order, log), planned
 

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Column, DateTime, Table, Text, delete, insert, select
+from sqlalchemy import BigInteger, Column, DateTime, RowMapping, Table, Text, delete, insert, select
 from sqlalchemy.dialects.postgresql import UUID as Uuid
 
 from trackside.kit.db import Transaction, tenant_metadata
@@ -36,6 +36,11 @@ async def _upload_received(tx: Transaction, recorded: Recorded) -> None:
     )
 
 
+async def _upload_dropped(tx: Transaction, recorded: Recorded) -> None:
+    event: events.UploadDropped = recorded.event
+    await tx.connection.execute(delete(uploads).where(uploads.c.id == event.upload_id))
+
+
 async def _uploads_forgotten(tx: Transaction, recorded: Recorded) -> None:
     event: events.UploadsForgotten = recorded.event
     await tx.connection.execute(delete(uploads).where(uploads.c.service_instance_id == event.service_instance_id))
@@ -43,13 +48,24 @@ async def _uploads_forgotten(tx: Transaction, recorded: Recorded) -> None:
 
 PROJECTIONS: dict[type, Projection] = {
     events.UploadReceived: _upload_received,
+    events.UploadDropped: _upload_dropped,
     events.UploadsForgotten: _uploads_forgotten,
 }
 
 
 async def upload(tx: Transaction, upload_id: UUID) -> Upload | None:
     row = (await tx.connection.execute(select(uploads).where(uploads.c.id == upload_id))).mappings().first()
-    return Upload(row["id"], row["service_instance_id"], row["sha256"], row["size_bytes"]) if row else None
+    return _upload(row) if row else None
+
+
+async def all_uploads(tx: Transaction) -> list[Upload]:
+    """Those of the bound workspace, the oldest first."""
+    rows = await tx.connection.execute(select(uploads).order_by(uploads.c.created_at, uploads.c.id))
+    return [_upload(row) for row in rows.mappings()]
+
+
+def _upload(row: RowMapping) -> Upload:
+    return Upload(row["id"], row["service_instance_id"], row["sha256"], row["size_bytes"], row["created_at"])
 
 
 async def recorded(tx: Transaction, upload_ids: Collection[UUID]) -> set[UUID]:

@@ -43,3 +43,14 @@ class VariableRefused(TracksideError):
     code = "projects.variable_refused"
     kind = Kind.INVALID
     hint = "Names are letters, digits and underscores, not beginning with a digit; values are text without NUL, up to 64 KiB."
+
+
+class SecretInUrl(TracksideError):
+    """Configs and events are kept for ever, and shown."""
+
+    code = "projects.secret_in_url"
+    kind = Kind.INVALID
+    hint = (
+        "Give the URL without it, and the token by itself: `trackside deploy --token-env` or `--token-stdin`, in the API the `token`"
+        " of the source. Whatever has seen the token meanwhile, a shell's history for one, is a reason to revoke it."
+    )

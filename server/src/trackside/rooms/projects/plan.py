@@ -8,7 +8,8 @@ from uuid import UUID
 
 from trackside.kit.ids import parse_id
 from trackside.kit.paths import flaw_of_path
-from trackside.rooms.projects.errors import ConfigRefused, NameRefused, VariableRefused
+from trackside.kit.urls import flaw_of_url
+from trackside.rooms.projects.errors import ConfigRefused, NameRefused, SecretInUrl, VariableRefused
 from trackside.rooms.projects.model import (
     SETTINGS,
     SOURCE_SECRETS,
@@ -138,6 +139,12 @@ def deploy_settings(service: Mapping[str, Any]) -> DeploySettings:
     )
 
 
+def sources_in(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The sources that a config names, as they are written; of deleted services too."""
+    services = (_mapping(service) or {} for service in (_mapping(config.get("services")) or {}).values())
+    return [source for service in services if (source := _mapping(service.get("source"))) is not None]
+
+
 def source_secrets(source: Mapping[str, Any] | None) -> dict[str, UUID]:
     """The secret versions that a source names, by key. Errors: `ConfigRefused`."""
     found: dict[str, UUID] = {}
@@ -149,6 +156,16 @@ def source_secrets(source: Mapping[str, Any] | None) -> dict[str, UUID]:
         if identity is not None:
             found[key] = identity
     return found
+
+
+def check_sources(patch: Mapping[str, Any]) -> None:
+    """That no source of a patch has a URL with a credential in it. Errors: `SecretInUrl`, which does not repeat it."""
+    for service in _object(patch, "services", "").values():
+        source = _mapping((_mapping(service) or {}).get("source")) or {}
+        for key, value in source.items():
+            is_url = isinstance(value, str) and (key == "url" or "://" in value)
+            if is_url and (flaw := flaw_of_url(value)):
+                raise SecretInUrl(f"`source.{key[:60]}` {flaw}.")
 
 
 def check_patch_of_people(patch: Mapping[str, Any], before: Mapping[str, Any]) -> None:

@@ -222,12 +222,13 @@ async def read_config(tx: Transaction, actor: Actor, environment_id: UUID) -> Co
 async def commit_config(
     tx: Transaction, actor: Actor, environment_id: UUID, patch: Mapping[str, Any], message: str = ""
 ) -> ConfigVersion:
-    """Apply a patch as a new version; null removes a key. Errors: `ConfigRefused`; then nothing is changed."""
+    """Apply a patch as a new version; null removes a key. Errors: `ConfigRefused`, `SecretInUrl`; then nothing is changed."""
     require(actor, Permission.CONFIG_WRITE, scope(tx, "The environment"))
     await stream.lock(tx)
     environment = await read_environment(tx, actor, environment_id)
     before = await _newest(tx, environment_id)
     plan.check_document({"patch": patch, "message": message})
+    plan.check_sources(patch)
     merged = plan.merge(before.config, patch)
     await _check_config(tx, environment, patch, merged)
     if merged == before.config:
@@ -254,6 +255,11 @@ async def settings_at(
     if found is None:
         return 0, plan.settings_of({}, instance.service_id)
     return found.version, plan.settings_of(found.config, instance.service_id)
+
+
+async def configured_sources(tx: Transaction) -> list[Mapping[str, Any]]:
+    """The sources that the bound workspace's configs name now, for the platform's own use: no permission is asked."""
+    return [source for version in await store.newest_configs(tx) for source in plan.sources_in(version.config)]
 
 
 async def _newest(tx: Transaction, environment_id: UUID) -> ConfigVersion:

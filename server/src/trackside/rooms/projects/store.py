@@ -21,7 +21,7 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import JSONB, distinct_on
 from sqlalchemy.dialects.postgresql import UUID as Uuid
 
 from trackside.kit.db import Transaction, platform_metadata, tenant_metadata
@@ -326,6 +326,18 @@ async def config_version(tx: Transaction, environment_id: UUID, version: int | N
         query = query.where(config_versions.c.version == version)
     row = (await tx.connection.execute(query)).mappings().first()
     return ConfigVersion(row["environment_id"], row["version"], row["config"]) if row else None
+
+
+async def newest_configs(tx: Transaction) -> list[ConfigVersion]:
+    """Of every environment of the bound workspace."""
+    columns = config_versions.c
+    query = (
+        select(config_versions)
+        .order_by(columns.environment_id, columns.version.desc())
+        .ext(distinct_on(columns.environment_id))
+    )
+    rows = (await tx.connection.execute(query)).mappings()
+    return [ConfigVersion(row["environment_id"], row["version"], row["config"]) for row in rows]
 
 
 async def keep_secret(tx: Transaction, secret_id: UUID, ciphertext: bytes) -> None:

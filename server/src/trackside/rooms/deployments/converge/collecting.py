@@ -1,4 +1,4 @@
-"""Collects garbage on the engine that runs apps: load what is seen and what is known, decide (see the plan), remove.
+"""Collects garbage on the engine that runs apps, and uploads: load what is seen and what is known, decide (see the plan), remove.
 
 By a timer, so that a lost job costs time and never space for ever. Killed anywhere, the next pass goes on: nothing is written down.
 """
@@ -6,16 +6,23 @@ By a timer, so that a lost job costs time and never space for ever. Killed anywh
 from collections.abc import Iterable, Sequence
 from uuid import UUID
 
+from trackside.kit import events as stream
 from trackside.kit.apart import apart
-from trackside.kit.db import Database
+from trackside.kit.db import Database, Transaction
 from trackside.kit.garbage import Freed
+from trackside.kit.ids import parse_id
+from trackside.rooms.builds import service as builds
+from trackside.rooms.builds.model import Upload
 from trackside.rooms.builds.service import Builds
 from trackside.rooms.deployments import store
 from trackside.rooms.deployments.errors import RuntimeUnavailable
 from trackside.rooms.deployments.plan.garbage import Garbage, OnEngine, OnRecord, garbage
 from trackside.rooms.deployments.plan.images import ImageUse
+from trackside.rooms.deployments.plan.uploads import to_drop
 from trackside.rooms.deployments.ports import Runtime
+from trackside.rooms.identity import service as identity
 from trackside.rooms.networking import service as networking
+from trackside.rooms.projects import service as projects
 
 
 async def collect_garbage(
@@ -34,6 +41,39 @@ async def collect_garbage(
         await rooms.collect_unnamed(is_trial=is_trial),
     ]
     return [one for one in freed if one.count]
+
+
+async def collect_uploads(database: Database, rooms: Builds, kept: int, *, is_trial: bool) -> list[Freed]:
+    """Remove the uploads that nobody needs any longer, and what killed processes left of others; in a trial only tell.
+
+    The record goes first, so that nothing can be deployed of an archive that is about to go; one that is left behind on no
+    record goes with a later pass.
+    """
+    async with database.transaction() as tx:
+        workspaces = await identity.all_workspaces(tx)
+    gone: list[Upload] = []
+    for workspace in workspaces:
+        with apart("the look for uploads nobody needs", workspace.id):
+            async with database.transaction(workspace.id) as tx:
+                dropped = await _strike_off(tx, kept, is_trial=is_trial)
+            if not is_trial:
+                await rooms.drop_uploads(workspace.id, [upload.id for upload in dropped])
+            gone += dropped
+    unneeded = Freed("uploads nobody needs", len(gone), sum(upload.size_bytes for upload in gone))
+    return [one for one in (unneeded, *await rooms.collect_uploads(database, is_trial=is_trial)) if one.count]
+
+
+async def _strike_off(tx: Transaction, kept: int, *, is_trial: bool) -> list[Upload]:
+    """The uploads of the bound workspace that nobody needs any longer; on record no more, but in a trial."""
+    if not is_trial:
+        await stream.lock(tx)
+    named = (parse_id(str(source.get("upload_id"))) for source in await projects.configured_sources(tx))
+    configured = {upload_id for upload_id in named if upload_id}
+    uploads, uses = await builds.all_uploads(tx), await store.upload_uses(tx)
+    dropped = to_drop(uploads, uses, configured, kept, tx.clock.now())
+    if not is_trial:
+        await builds.strike_off(tx, dropped)
+    return dropped
 
 
 async def _on_record(database: Database, held: Iterable[UUID], kept: int) -> OnRecord:

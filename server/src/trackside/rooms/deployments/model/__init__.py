@@ -184,6 +184,9 @@ ENDED = frozenset({Status.FAILED, Status.REMOVED, Status.SKIPPED})
 KEPT_IMAGES = 5
 """Images kept per service instance, of the last deployments that reached SUCCESS."""
 
+KEPT_UPLOADS = 5
+"""Deployments per service instance, the newest ones, whose uploads are kept so that they can be deployed again."""
+
 TRANSITIONS: dict[Status, frozenset[Status]] = {
     Status.INITIALIZING: frozenset(
         {Status.QUEUED, Status.WAITING, Status.NEEDS_APPROVAL, Status.BUILDING, Status.DEPLOYING, Status.FAILED}

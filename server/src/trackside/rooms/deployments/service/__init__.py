@@ -14,6 +14,7 @@ from trackside.kit.ids import new_id
 from trackside.rooms.access.model import Actor, Permission
 from trackside.rooms.access.service import require
 from trackside.rooms.builds import service as builds
+from trackside.rooms.builds.model import UploadSource
 from trackside.rooms.deployments import errors, events, store
 from trackside.rooms.deployments.converge import queueing
 from trackside.rooms.deployments.converge.ending import end, has_taken_over, remove_all, supersede
@@ -185,7 +186,7 @@ async def _commit(tx: Transaction, actor: Actor, instance: ServiceInstance, patc
 async def redeploy(
     tx: Transaction, actor: Actor, addressing: Addressing, deployment_id: UUID, *, is_urgent: bool = False
 ) -> Deployment:
-    """The same source again with the newest config, built anew (from cache where nothing changed)."""
+    """The same source again with the newest config, built anew (from cache where nothing changed). Errors: `UploadGone`."""
     await stream.lock(tx)
     old = await read_deployment(tx, actor, deployment_id, Permission.DEPLOYMENT_CREATE)
     instance = await projects.read_instance(tx, actor, old.service_instance_id)
@@ -266,6 +267,8 @@ async def _latest_and_active(tx: Transaction, instance_id: UUID) -> tuple[Deploy
 
 
 async def _request(tx: Transaction, addressing: Addressing, instance: ServiceInstance, order: Order) -> Deployment:
+    if is_built(order):
+        await _check_source(tx, order.source)
     await networking.ensure_subnet(tx, addressing, instance.environment_id)
     await networking.ensure_host(tx, addressing, instance)
     deployment_id = new_id()
@@ -298,6 +301,13 @@ async def _request(tx: Transaction, addressing: Addressing, instance: ServiceIns
     found = await store.deployment(tx, deployment_id)
     assert found is not None
     return replace(found, superseded=superseded)
+
+
+async def _check_source(tx: Transaction, given: Mapping[str, Any]) -> None:
+    """That what was accepted once can be built today. Errors: `SourceRefused`, `UploadGone`, `SecretInUrl`."""
+    source = builds.source_of(given)
+    if isinstance(source, UploadSource):
+        await builds.upload_of(tx, source)
 
 
 # --- changing what runs ---

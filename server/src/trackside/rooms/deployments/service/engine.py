@@ -13,7 +13,7 @@ from trackside.rooms.builds.ports import Disks
 from trackside.rooms.builds.service import Builds
 from trackside.rooms.deployments import store
 from trackside.rooms.deployments.converge import Converger, Parts, until_rest
-from trackside.rooms.deployments.converge.collecting import collect_garbage
+from trackside.rooms.deployments.converge.collecting import collect_garbage, collect_uploads
 from trackside.rooms.deployments.converge.deleting import clear_away
 from trackside.rooms.deployments.converge.preparing import Preparer, PreparingParts
 from trackside.rooms.deployments.converge.queueing import BuildQueue, Claim
@@ -113,8 +113,9 @@ class Engine:
             return await self._world.builds.collect(present, preparing, is_trial=False)
 
     async def collect_uploads(self, *, is_trial: bool = False) -> list[Freed]:
-        """Remove archives that killed processes left behind; in a trial only tell."""
-        return await self._world.builds.collect_uploads(self._database, is_trial=is_trial)
+        """Remove archives that nobody needs any longer or that killed processes left behind; in a trial only tell."""
+        world, kept = self._world, self._defaults.kept_images
+        return await collect_uploads(self._database, world.builds, kept, is_trial=is_trial)
 
     async def _make_room(self, is_build: bool) -> None:
         """Collect garbage at once, and what builds can make anew, where one is to begin: the only one on record, unless others run.

@@ -6,11 +6,12 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import any_, bindparam, func, or_, select
+from sqlalchemy import any_, bindparam, case, func, or_, select
 from sqlalchemy.dialects.postgresql import ARRAY, distinct_on
 from sqlalchemy.dialects.postgresql import UUID as Uuid
 
 from trackside.kit.db import Transaction, among
+from trackside.kit.ids import parse_id
 from trackside.rooms.deployments.model import (
     ENDED,
     Deployment,
@@ -24,6 +25,7 @@ from trackside.rooms.deployments.model import (
     Trigger,
 )
 from trackside.rooms.deployments.plan.images import ImageUse
+from trackside.rooms.deployments.plan.uploads import UploadUse
 from trackside.rooms.deployments.store.tables import deployments, due, replicas
 
 
@@ -151,6 +153,31 @@ async def image_uses(tx: Transaction, instance_ids: Collection[UUID], count: int
         use = ImageUse(row.id, image_id, row.has_served, row.status in ended)
         found[row.service_instance_id].append(use)
     return found
+
+
+async def upload_uses(tx: Transaction) -> list[UploadUse]:
+    """What the deployments of the bound workspace were made from, upload by upload."""
+    instance, has_served = deployments.c.service_instance_id, deployments.c.has_served
+    newest_first = (deployments.c.created_at.desc(), deployments.c.id.desc())
+    served_place = func.row_number().over(partition_by=(instance, has_served), order_by=newest_first)
+    placed = select(
+        deployments.c.source["upload_id"].astext.label("upload"),
+        deployments.c.status.in_([str(status) for status in ENDED]).label("has_ended"),
+        func.row_number().over(partition_by=instance, order_by=newest_first).label("place"),
+        case((has_served, served_place)).label("served_place"),
+    ).subquery()
+    query = (
+        select(
+            placed.c.upload,
+            func.bool_and(placed.c.has_ended).label("has_ended"),
+            func.min(placed.c.place).label("place"),
+            func.min(placed.c.served_place).label("served_place"),
+        )
+        .where(placed.c.upload.is_not(None))
+        .group_by(placed.c.upload)
+    )
+    found = [(parse_id(row.upload), row) for row in await tx.connection.execute(query)]
+    return [UploadUse(one, row.has_ended, row.place, row.served_place) for one, row in found if one]
 
 
 async def has_image(tx: Transaction, digest: str) -> bool:
