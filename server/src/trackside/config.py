@@ -101,7 +101,7 @@ class Settings(BaseSettings):
     build_seconds: int = 1200
     """Time a build may take."""
     build_slots: int = 1
-    """Builds that run at once."""
+    """Builds that run at once. More than one share the build engine's network and its limits: only where all workspaces are yours."""
     hang_seconds: int = 30
     """Seconds without an answer after which an engine or database of our own is taken for hanging and started anew; 0 = never."""
     docker_program: str = "/usr/bin/docker"
