@@ -193,7 +193,8 @@ class Delete(OnItsOwn):
     def prepare(self) -> None:
         super().prepare()
         self.service.upload()
-        self.networks = self.world.networks()
+        self.environment = self.service.shape["environment_id"]
+        until(lambda: self.world.networks(self.environment))
 
     def begin(self) -> None:
         path = f"/v1/projects/{self.service.project_id}"
@@ -201,7 +202,7 @@ class Delete(OnItsOwn):
 
     def end(self) -> None:
         until(lambda: self.world.get(f"/v1/projects/{self.service.project_id}") is None)
-        until(lambda: len(self.world.networks()) < len(self.networks), 60, lambda: "its network is gone")
+        until(lambda: self.world.networks(self.environment) == [], 60, lambda: "its network is gone")
 
 
 class Forget(Delete):

@@ -142,10 +142,17 @@ class World:
     def service(self) -> "Service":
         """A new project with one service, its first version serving."""
         name = f"s{next(_names)}"
-        project = self.platform.api.post("/v1/projects", json={"name": name}).json()
-        self.platform.api.post(f"/v1/projects/{project['id']}/services", json={"name": "echo"}).raise_for_status()
-        shape = self.get(f"/v1/projects/{project['id']}")
-        service = Service(self, name, project["id"], shape["environments"][0]["service_instances"][0]["id"])
+
+        def made() -> dict[str, Any] | None:
+            return next((one for one in self.get("/v1/projects")["projects"] if one["name"] == name), None)
+
+        self.insist("POST", "/v1/projects", lambda: made() is not None, json={"name": name})
+        project = made()
+        assert project
+        path = f"/v1/projects/{project['id']}"
+        self.insist("POST", f"{path}/services", lambda: self.get(path)["services"], json={"name": "echo"})
+        instance = self.get(path)["environments"][0]["service_instances"][0]
+        service = Service(self, name, project["id"], instance["id"])
         self.services.append(service)
         service.set(VERSION="1")
         service.deploy()
@@ -165,9 +172,12 @@ class World:
         listed = self.engine("ps", "-a", "--filter", own, "--format", '{{.Label "dev.trackside.replica"}}')
         return set(listed.split())
 
-    def networks(self) -> set[str]:
-        own = f"label=dev.trackside.installation={self.layout.installation}"
-        return set(self.engine("network", "ls", "-q", "--filter", own).split())
+    def networks(self, environment_id: str) -> list[str] | None:
+        """The networks of an environment; None where the engine can't tell now."""
+        of_it = f"label=dev.trackside.environment={environment_id}"
+        with suppress(subprocess.CalledProcessError):
+            return self.platform.engine("network", "ls", "-q", "--filter", of_it).split()
+        return None
 
 
 @dataclass
@@ -243,4 +253,4 @@ class Service:
     def until_serving(self, version: str, seconds: float = 90) -> None:
         """Until the newest deployment is a success, alone, and this version answers."""
         until(lambda: self.newest["status"] == "SUCCESS", seconds, lambda: self.newest)
-        assert self.says() == version
+        until(lambda: self.says() == version, 5, self.says)  # HAProxy may have been killed a moment ago
