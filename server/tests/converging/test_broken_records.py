@@ -83,3 +83,16 @@ async def test_others_are_built_while_the_one_whose_turn_is_next_can_t_be_read(r
         assert claim.deployment_id == waiting.id
         assert [one["workspace"] for one in logged] == [str(room.platform.workspace_id)]
         assert await leases.try_take(f"build:{broken.id}")
+
+
+async def test_the_next_of_a_workspace_is_built_while_its_first_record_can_t_be_read(room: EngineRoom) -> None:
+    broken, waiting = [
+        await room.ask_for_build((await room.a_service(project=name)).id) for name in ("first", "second")
+    ]
+    await break_record(room, broken)
+    async with open_leases(room.platform.database.url) as leases:
+        with capture_logs() as logged:
+            claim = await room.engine.queue.claim(leases, lambda _: False)
+        assert claim is not None
+        assert claim.deployment_id == waiting.id
+        assert [one["deployment"] for one in logged] == [str(broken.id)]

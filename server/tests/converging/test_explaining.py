@@ -81,6 +81,12 @@ async def test_what_is_under_way_says_what_it_waits_for(room: EngineRoom) -> Non
     assert "Healthcheck was broken off." in sentences(told)
 
 
+async def test_what_waits_to_be_built_says_which_it_is_in_the_queue(room: EngineRoom) -> None:
+    first, second = [await room.ask_for_build((await room.a_service(project=name)).id) for name in ("one", "two")]
+    assert (await explained(room, first)).waits_for == "A place to build in: it is next in the queue."
+    assert (await explained(room, second)).waits_for == "A place to build in: it is second in the queue."
+
+
 async def test_a_rollback_names_what_it_goes_back_to(room: EngineRoom) -> None:
     instance = await room.a_service()
     first = await room.serve(instance.id, "app:1")

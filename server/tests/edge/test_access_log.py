@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from contracts.proxy import a_backend, a_route, all_of
 from edge.apps import App
@@ -35,13 +36,14 @@ class Taken:
 
 
 @asynccontextmanager
-async def reading(haproxy: HAProxyProcess, taken: Taken) -> AsyncIterator[None]:
+async def reading(haproxy: HAProxyProcess, taken: Taken, count_seconds: float = 5.0) -> AsyncIterator[None]:
     """A reader until the block ends: as if it were killed there."""
     reader = AccessLog(
         haproxy.options.access_log,
         taken,
         RuntimeSocket(haproxy.options.runtime_socket),
         haproxy.limits.logged_backlog,
+        count_seconds,
     )
     task = asyncio.create_task(reader.run())
     try:
@@ -212,5 +214,45 @@ async def test_with_nobody_reading_it_stops_at_its_bound_and_serves_on(short_dir
         taken = Taken()
         async with reading(process, taken):
             await until(lambda: len(taken.lines) == 50)
+    finally:
+        await process.stop()
+
+
+async def ask_for(process: HAProxyProcess, count: int) -> None:
+    for _ in range(count):
+        assert (await fetch(Target("app.localhost", process.port))).status == 404
+
+
+async def counted(process: HAProxyProcess) -> str:
+    """HAProxy's count of unread lines, in its own words."""
+    (said,) = await RuntimeSocket(process.options.runtime_socket).run(["get var proc.logged"])
+    return said.rpartition("=")[2].strip()
+
+
+async def test_its_bound_holds_while_lines_can_not_be_taken_over_and_what_was_dropped_is_told(
+    short_directory: Path,
+) -> None:
+    """And once they can, there is room again for as many as were taken."""
+    process, taken = HAProxyProcess(short_directory, limits=Limits(logged_backlog=50)), Taken()
+    taken.fails = True
+    await process.start()
+    try:
+        with capture_logs() as logged:
+            async with reading(process, taken, count_seconds=0.02):
+                await ask_for(process, 40)
+                await ask_for(process, 40)
+                async with asyncio.timeout(10):
+                    while sum(one.get("lines", 0) for one in logged) < 30:
+                        await asyncio.sleep(0.01)
+                await ask_for(process, 10)
+                assert lines_in(process) == 50
+                taken.fails = False
+                await until(lambda: len(taken.lines) == 50)
+                async with asyncio.timeout(10):
+                    while await counted(process) != "<0>":
+                        await asyncio.sleep(0.01)
+                await ask_for(process, 20)
+                await until(lambda: len(taken.lines) == 70)
+        assert sum(one.get("lines", 0) for one in logged) == 40
     finally:
         await process.stop()

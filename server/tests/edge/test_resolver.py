@@ -20,7 +20,7 @@ import pytest
 
 from edge.haproxy_process import free_port
 from trackside.adapters.resolver.answers import Zone, answer, zone_of
-from trackside.adapters.resolver.limits import RateLimit
+from trackside.adapters.resolver.limits import Outstanding, RateLimit
 from trackside.adapters.resolver.resolver import DnsResolver, ResolverOptions
 from trackside.adapters.resolver.upstream import Nameservers, nameservers
 from trackside.rooms.networking.model import Name
@@ -225,6 +225,35 @@ def test_a_client_that_asks_too_much_is_held_back_and_others_are_not() -> None:
     assert sum(limit.allows(loud, 100.0) for _ in range(50)) == 20
     assert limit.allows(calm, 100.0)
     assert sum(limit.allows(loud, 101.0) for _ in range(50)) == 10
+
+
+def test_what_waits_outside_is_bounded_for_each_client_and_for_all() -> None:
+    outstanding = Outstanding(of_client=2, of_all=3)
+    loud, calm = IPv4Address("10.0.0.2"), IPv4Address("10.0.0.3")
+    assert [outstanding.begin(loud) for _ in range(3)] == [True, True, False]
+    assert [outstanding.begin(calm) for _ in range(2)] == [True, False]
+    outstanding.end(loud)
+    assert [outstanding.begin(calm), outstanding.begin(loud)] == [True, False]
+
+
+@pytest.mark.parametrize("over_tcp", [False, True], ids=["udp", "tcp"])
+async def test_names_that_nobody_answers_hold_up_only_who_asks_for_them(outside: Outside, over_tcp: bool) -> None:
+    network, port = fresh_network(), free_port()
+    resolver = DnsResolver(ResolverOptions(port), Nameservers([f"127.0.0.1:{outside.port}"]), Outstanding(of_client=4))
+    try:
+        await resolver.serve([a_name(network, "web", 10)], [network])
+        waiting = [asyncio.create_task(ask(network, port, f"silent.{n}.example.com")) for n in range(4)]
+        async with asyncio.timeout(10):
+            while len(outside.asked) < 4:
+                await asyncio.sleep(0.01)
+        too_much = await ask(network, port, "one.example.com", over_tcp=over_tcp)
+        assert too_much.rcode() == dns.rcode.SERVFAIL
+        assert addresses(await ask(network, port, "example.com", client=10, over_tcp=over_tcp)) == {OUTSIDE}
+        assert addresses(await ask(network, port, "web.railway.internal", over_tcp=over_tcp))
+        await asyncio.gather(*waiting)
+        assert addresses(await ask(network, port, "one.example.com", over_tcp=over_tcp)) == {OUTSIDE}
+    finally:
+        await resolver.stop()
 
 
 def test_the_machines_resolvers_are_read_again_when_they_change(tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 import asyncio
 import json
 import os
+import re
 import socket
+import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
@@ -15,21 +17,25 @@ from typing import Any, cast
 import dns.message
 import dns.rcode
 import pytest
+from aiodocker import DockerError
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from conftest import Server
+from trackside.host import locks
 from trackside.host.commands import run
 from trackside.host.disks import MachineDisks
 from trackside.host.doctor import CHECKS, Finding, Health, Patient, Surroundings, examine, is_healthy
 from trackside.host.doctor.certificates import judge_certificates
 from trackside.host.doctor.names import judge_clock, judge_domain, judge_resolvers, package_sources
-from trackside.host.doctor.parts import judge_engine
+from trackside.host.doctor.parts import judge_engine, judge_unwatched
 from trackside.host.doctor.system import CONTROLLERS, judge_disk_speed, judge_kernel
+from trackside.host.errors import StateDamaged
 from trackside.host.installation import APP_ROLE, layout_of, open_installation
 from trackside.host.machine import Machine
+from trackside.kit.crypto import KeyMissing
 from trackside.rooms.builds.model import LeastSpace
 
 
@@ -292,6 +298,27 @@ async def test_a_database_that_does_not_answer_is_found_ours_or_another(
     assert (await check("database", machine, there)).health is Health.OK
 
 
+HOLD = "import sys; from pathlib import Path; from trackside.host.locks import take; take(Path(sys.argv[1])); input()"
+
+
+async def test_what_runs_without_a_supervisor_is_found_and_looked_at(machine: Machine) -> None:
+    assert (await check("processes", machine)).sentence == "The platform is not running."
+    lock = machine.layout.locks / "postgres"
+    part = await asyncio.create_subprocess_exec(sys.executable, "-c", HOLD, str(lock), stdin=asyncio.subprocess.PIPE)
+    try:
+        async with asyncio.timeout(20):
+            while locks.holder(lock) != part.pid:
+                await asyncio.sleep(0.02)
+        found = {one.check: one for one in await examine(machine)}
+    finally:
+        part.kill()
+        await part.wait()
+    assert found["processes"].sentence.startswith("Nobody watches what runs (postgres): the supervisor is gone")
+    assert found["processes"].mend == "bin/trackside server start"
+    assert found["database"].sentence == "PostgreSQL takes no connections."
+    assert "is bringing it back" in judge_unwatched(["postgres", "watcher"])
+
+
 # --- certificates ---
 
 
@@ -353,14 +380,17 @@ async def test_certificates_that_can_not_be_read_are_found(machine: Machine, tmp
 # --- all ---
 
 
-async def test_everything_that_is_wrong_has_a_mend_and_a_check_that_breaks_is_a_finding(machine: Machine) -> None:
-    async def breaks(_: Patient) -> Finding:
-        raise OSError("gone")
+async def breaks(trouble: Exception) -> Finding:
+    raise trouble
 
-    found = await examine(machine, more={"broken": breaks})
-    assert [one.check for one in found] == [*CHECKS, "broken"]
-    assert all(one.mend for one in found[:-1] if one.health is Health.FAILED)
-    assert found[-1] == Finding("broken", Health.FAILED, "The check itself failed: gone")
+
+async def test_everything_that_is_wrong_has_a_mend_and_a_check_that_breaks_is_a_finding(machine: Machine) -> None:
+    troubles = (OSError("gone"), StateDamaged("gone"), KeyMissing("gone"), DockerError(500, "gone"))
+    broken = {type(one).__name__: lambda _, one=one: breaks(one) for one in troubles}
+    found = await examine(machine, more=broken)
+    assert [one.check for one in found] == [*CHECKS, *broken]
+    assert all(one.mend for one in found[: -len(broken)] if one.health is Health.FAILED)
+    assert all(re.fullmatch("The check itself failed: .*gone.*", one.sentence) for one in found[-len(broken) :])
     assert not is_healthy(found)
 
 

@@ -9,7 +9,13 @@ from pathlib import Path
 import pytest
 
 from trackside.host.errors import PortTaken, StartInProgress, StateDamaged
-from trackside.host.installation import exclusively, layout_of, open_installation, read_installation
+from trackside.host.installation import (
+    adopt_settings,
+    exclusively,
+    layout_of,
+    open_installation,
+    read_installation,
+)
 from trackside.host.start import check_port
 
 
@@ -75,6 +81,23 @@ async def test_settings_that_were_set_by_hand_stay(directory: Path) -> None:
     (home / "settings.json").write_text(json.dumps({**stored, "log_days": 3}))
     await open_installation(home, {"TRACKSIDE_API_PORT": "7709"}, register)
     assert json.loads((home / "settings.json").read_text())["log_days"] == 3
+
+
+async def test_what_the_machine_tells_is_followed_until_it_is_set_by_hand(directory: Path) -> None:
+    layout = layout_of(await open_installation(directory / "home", {}, directory / "reg"), directory / "home")
+
+    def stored() -> dict[str, str]:
+        return json.loads(layout.settings_file.read_text())
+
+    for told in ("https://one.test/simple", "https://two.test/simple"):
+        adopt_settings(layout, {"pip_index_url": told})
+        assert stored()["pip_index_url"] == told
+    adopt_settings(layout, {})
+    assert stored()["pip_index_url"] == "https://two.test/simple"
+    layout.settings_file.write_text(json.dumps({**stored(), "pip_index_url": "", "ca_bundle": "/mine.pem"}))
+    for told in ("/mine.pem", "/theirs.pem"):
+        adopt_settings(layout, {"pip_index_url": "https://three.test/simple", "ca_bundle": told})
+        assert (stored()["pip_index_url"], stored()["ca_bundle"]) == ("", "/mine.pem")
 
 
 async def test_passwords_stay_out_of_the_settings(directory: Path) -> None:

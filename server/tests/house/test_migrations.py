@@ -50,6 +50,15 @@ def test_migrating_again_changes_nothing(platform: Platform) -> None:
     run.migrate_workspace(platform.owner_url, role, platform.workspace_id)
 
 
+def test_a_role_that_is_no_plain_name_is_refused_before_anything_is_done(platform: Platform) -> None:
+    with pytest.raises(ValueError, match="no plain identifier"):
+        run.migrate_platform(platform.owner_url, "trackside_app; CREATE TABLE platform.trespass ()")
+    engine = create_engine(sqlalchemy_url(platform.owner_url))
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT to_regclass('platform.trespass')")).scalar() is None
+    engine.dispose()
+
+
 async def test_every_table_with_rows_of_tenants_has_its_second_wall(platform: Platform) -> None:
     query = """
         SELECT n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace

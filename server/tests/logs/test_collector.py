@@ -6,8 +6,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from ipaddress import IPv4Network
 from pathlib import Path
+from uuid import UUID
 
 import pytest
+from structlog.testing import capture_logs
 
 from contracts.workloads import App, a_workload, until
 from trackside.adapters.logfiles.store import FileLogStore
@@ -165,6 +167,29 @@ async def test_collecting_outlives_the_engines_absence(
         await asyncio.sleep(0.05)
         runtime.come_up()
         await until_stored(store, workload, ["before", "meanwhile"])
+
+
+class Stumbling(MemoryRuntime):
+    """A runtime whose first watch meets with what nobody foresaw."""
+
+    watches = 0
+
+    async def watch(self) -> AsyncIterator[tuple[UUID, UUID]]:
+        self.watches += 1
+        if self.watches == 1:
+            raise ValueError("not foreseen")
+        async for news in super().watch():
+            yield news
+
+
+async def test_watching_outlives_what_nobody_foresaw_and_tells_it(store: FileLogStore, tmp_path: Path) -> None:
+    """Takes a second, after which it is watched again."""
+    runtime = Stumbling()
+    with capture_logs() as logged:
+        async with running(Collector(runtime, store, FileTurns(tmp_path / "turns"))):
+            await until(lambda: asyncio.sleep(0, runtime.watches == 2), "a second watch")
+    assert [(one["work"], one["error"]) for one in logged] == [("watching", "ValueError('not foreseen')")]
+    await runtime.close()
 
 
 async def test_collecting_outlives_a_disk_that_refuses(

@@ -9,6 +9,7 @@ import pytest
 from contracts.turns import TurnsContract
 from trackside.adapters.logfiles.turns import FileTurns
 from trackside.adapters.memory.logs import MemoryTurns
+from trackside.rooms.telemetry.errors import LogsUnavailable
 
 
 class TestMemoryTurns(TurnsContract):
@@ -34,3 +35,11 @@ async def test_marks_stand_over_processes_and_files_long_unused_go(tmp_path: Pat
     assert [path.name for path in tmp_path.iterdir()] == [str(young)]
     async with FileTurns(tmp_path).again(old, mark) as stands:
         assert not stands
+
+
+async def test_a_full_disk_is_told_as_one(tmp_path: Path) -> None:
+    replica_id = uuid4()
+    (tmp_path / str(replica_id)).symlink_to("/dev/full")
+    with pytest.raises(LogsUnavailable, match="No space left"):
+        async with FileTurns(tmp_path).take(replica_id):
+            pass

@@ -11,6 +11,7 @@ from trackside.entry.admin import database, upgrading
 from trackside.host.doctor import Surroundings
 from trackside.host.files import read_json, write_json
 from trackside.host.installation import (
+    adopt_settings,
     layout_of,
     open_installation,
     read_installation,
@@ -34,7 +35,7 @@ async def open_machine() -> Machine:
     if "file_source_roots" not in stored and (CHECKOUT / ".git").exists():
         # The examples are deployed out of the checkout's own repository.
         save_settings(layout, {"file_source_roots": [str(CHECKOUT)]})
-    save_settings(layout, adopted(environment))
+    adopt_settings(layout, adopted(environment))
     found = settings()
     write_json(found.home / "cli.json", {"api_url": found.api_url})
     return Machine(layout, installation, machine_options(found), environment)

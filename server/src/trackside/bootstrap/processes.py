@@ -21,7 +21,6 @@ from trackside.kit.clock import SystemClock
 from trackside.rooms.networking import service as networking
 from trackside.rooms.networking.model import Access, BackendReport, EdgeState
 from trackside.rooms.telemetry import service as telemetry
-from trackside.rooms.telemetry.ports import LogStore
 
 
 async def run_deployer() -> None:
@@ -102,11 +101,11 @@ class Edge:
         if not self._owners:
             async with self._house.database.transaction() as tx:
                 self._owners = await networking.workspaces(tx)
-        await telemetry.keep_accesses(self._log_store, entries, self._owners)
+        await self._access_keeper.keep(entries, self._owners)
 
     @cached_property
-    def _log_store(self) -> LogStore:
-        return self._house.log_store()
+    def _access_keeper(self) -> telemetry.AccessKeeper:
+        return telemetry.AccessKeeper(self._house.log_store())
 
     async def _stop(self) -> None:
         await self._prober.stop()

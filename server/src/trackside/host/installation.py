@@ -26,6 +26,7 @@ DEFAULT_API_PORT = 7700
 DEFAULT_EDGE_PORT = 7780
 UNMADE = "00000000"
 """Stands for the id of an installation that was not made yet."""
+ADOPTED = "adopted"
 DATABASE = "trackside"
 OWNER_ROLE = "trackside_owner"
 APP_ROLE = "trackside_app"
@@ -119,6 +120,19 @@ def save_settings(layout: Layout, changes: Mapping[str, object]) -> None:
     stored = read_json(layout.settings_file) or {}
     if stored | dict(changes) != stored:
         write_json(layout.settings_file, stored | dict(changes), 0o600)
+
+
+def adopt_settings(layout: Layout, found: Mapping[str, str]) -> None:
+    """Set what the machine's own variables tell, where nobody has set it by hand.
+
+    `adopted` in the stored settings tells which values are theirs: those follow the variables at later starts.
+    """
+    stored = read_json(layout.settings_file) or {}
+    before: dict[str, Any] = stored.get(ADOPTED) or {}
+    free = [name for name in found if name not in stored or stored[name] == before.get(name)]
+    changes = {name: found[name] for name in free}
+    if changes:
+        save_settings(layout, {**changes, ADOPTED: before | changes})
 
 
 def make_keys(layout: Layout) -> None:

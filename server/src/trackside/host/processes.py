@@ -31,6 +31,7 @@ from trackside.host.watcher import Watch
 
 WANTED_DESCRIPTORS = 65_536
 READY_SECONDS = 15
+OWN_LOCK = "supervisor"
 ALREADY = frozenset({60, 70, 10})
 """The supervisor's fault codes for: started already, not running, no such process."""
 
@@ -113,6 +114,11 @@ class Supervisor:
         """The process that does the work of this name: the supervisor's own, or one that an earlier one has left."""
         return locks.holder(self._plan.locks / name)
 
+    def unwatched(self) -> list[str]:
+        """What does its work though no supervisor has to be there: whatever earlier ones have left."""
+        files = sorted(self._plan.locks.glob("*"))
+        return [file.name for file in files if file.name != OWN_LOCK and locks.holder(file) is not None]
+
     async def status(self) -> list[ProcessStatus]:
         """Every process, the supervisor itself first. Empty where no supervisor runs."""
         try:
@@ -188,7 +194,7 @@ class Supervisor:
     def watch(self) -> Watch:
         """What the watcher is given."""
         names = [process.name for process in self._plan.processes]
-        lock, argv = str(self._plan.locks / "supervisor"), launch_argv(self._launch_file)
+        lock, argv = str(self._plan.locks / OWN_LOCK), launch_argv(self._launch_file)
         return Watch(argv, lock, str(self._plan.socket), names, str(self._plan.logs))
 
     @property
@@ -199,7 +205,7 @@ class Supervisor:
     def _launch(self) -> Launch:
         """It adopts what its processes leave behind, so that no dead process waits for ever for someone to take note."""
         argv = (sys.executable, "-m", "supervisor.supervisord", "-c", str(self._config_file))
-        lock = str(self._plan.locks / "supervisor")
+        lock = str(self._plan.locks / OWN_LOCK)
         return Launch(argv=argv, directory=str(self._plan.directory), adopts_orphans=True, lock=lock, gives_up=True)
 
 

@@ -13,14 +13,17 @@ log = structlog.get_logger()
 
 
 @contextmanager
-def apart(work: str, workspace_id: UUID) -> Generator[None]:
-    """Leave the workspace out of some work where it breaks off for a fault of its own, say a record that can't be read."""
+def apart(work: str, workspace_id: UUID, **more: str) -> Generator[None]:
+    """Leave the workspace out of some work where it breaks off for a fault of its own, say a record that can't be read.
+
+    `more`: what of it, for the log.
+    """
     try:
         yield
     except Exception as error:
         if is_everybodys(error):
             raise
-        tell_left_out(work, workspace_id, error)
+        tell_left_out(work, workspace_id, error, **more)
 
 
 def is_everybodys(error: Exception) -> bool:

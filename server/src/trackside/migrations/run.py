@@ -13,6 +13,7 @@ from sqlalchemy.engine import make_url
 
 from trackside.kit.db import TENANT, schema_of, sqlalchemy_url
 from trackside.kit.jobs import SCHEMA as JOBS
+from trackside.migrations import walls
 
 HERE = Path(__file__).parent
 LOCK = 0x74726163
@@ -20,7 +21,8 @@ LOCK_SECONDS = 10
 
 
 def migrate_platform(owner_url: str, application: str) -> None:
-    """The schemas `platform` and `jobs`. `application`: the role the processes use."""
+    """The schemas `platform` and `jobs`. `application`: the role the processes use. Errors: ValueError, see `walls.plain`."""
+    walls.plain("application", application, walls.ROLE)
     with _locked(owner_url) as engine, engine.begin() as connection:
         connection.execute(text("CREATE SCHEMA IF NOT EXISTS platform"))
         connection.execute(

@@ -11,16 +11,23 @@ SCOPE = "nullif(current_setting('trackside.workspace', true), '')"
 """The workspace the transaction is bound to, or `platform`; NULL, and so no row at all, where none was set."""
 
 
-def _attribute(name: str, pattern: str) -> str:
-    value = str(context.config.attributes[name])
+ROLE = r"[a-z_][a-z0-9_]*"
+
+
+def plain(name: str, value: str, pattern: str) -> str:
+    """The value, to be put into statements. Errors: ValueError where it is no plain identifier."""
     if not re.fullmatch(pattern, value):
         raise ValueError(f"{name} is no plain identifier: {value!r}")
     return value
 
 
+def _attribute(name: str, pattern: str) -> str:
+    return plain(name, str(context.config.attributes[name]), pattern)
+
+
 def application() -> str:
     """The role the platform's processes use: neither owner nor superuser."""
-    return _attribute("application", r"[a-z_][a-z0-9_]*")
+    return _attribute("application", ROLE)
 
 
 def schema() -> str:

@@ -61,7 +61,11 @@ class DockerImages:
         return await mirror_first(reference, self._mirror, log, lambda by: self._fetch_by(by, log, name))
 
     async def _fetch_by(self, reference: str, log: BuildLog, name: str) -> Image:
-        """Pull, and give back the name it came by, unless it was there before: only names of ours are ever collected."""
+        """Pull, and give back the name it came by, unless it was there before: only names of ours are ever collected.
+
+        Whoever has the engine pull by the same name meanwhile loses the name, and not the image while ours is kept: the
+        engine knows that a name leads to an image, not who asked for it, and its events are forgotten after 256 of any kind.
+        """
         refuse_registry(reference, self._registries)
         is_foreign = await self.inspect(reference) is not None
         async with _explained(reference), asyncio.timeout(PULL_SECONDS):

@@ -37,7 +37,11 @@ ENDLESS = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
 
 
 class DockerRuntime:
-    """Port `Runtime` on the engine at `engine_url` (`unix:///path` or `tcp://host:port`); `close` when done."""
+    """Port `Runtime` on the engine at `engine_url` (`unix:///path` or `tcp://host:port`); `close` when done.
+
+    A volume that an image asks for goes with its container (`v`), always: it carries no label of ours, so one that was
+    left could not be told from other people's.
+    """
 
     def __init__(self, engine_url: str, installation: str, options: DockerOptions | None = None) -> None:
         self._engine = LazyEngine(engine_url)
@@ -118,7 +122,7 @@ class DockerRuntime:
                 await container.start()
             except DockerError as error:
                 if failures.is_left_task(error):
-                    await container.delete(force=True)
+                    await container.delete(force=True, v=True)
                     container = await self._create(workload) or container
                 elif failures.is_missing_network(error):
                     await self.ensure_network(workload.network)
@@ -173,7 +177,7 @@ class DockerRuntime:
                 await container.restart(t=grace, timeout=limit)
             except DockerError as error:
                 if failures.is_left_task(error):
-                    await container.delete(force=True)  # the next pass finds none, and makes one
+                    await container.delete(force=True, v=True)  # the next pass finds none, and makes one
                 raise failures.start_failure(error) from error
 
     async def _known(self, replica_id: UUID) -> DockerContainer:

@@ -35,7 +35,7 @@ class FileTurns:
         descriptor = await self._lock(str(replica_id), PATIENCE)
         try:
             mark = new_id().hex
-            os.pwrite(descriptor, mark.encode(), 0)
+            self._mark(descriptor, mark)
             yield mark
         finally:
             os.close(descriptor)
@@ -66,6 +66,12 @@ class FileTurns:
         descriptor = await self._lock(path.name, PATIENCE)
         path.unlink(missing_ok=True)  # whoever waits for it finds the file gone and makes a new one
         os.close(descriptor)
+
+    def _mark(self, descriptor: int, mark: str) -> None:
+        try:
+            os.pwrite(descriptor, mark.encode(), 0)
+        except OSError as error:
+            raise LogsUnavailable(f"A lock below {self._root} can't be written: {error.strerror}.") from error
 
     async def _lock(self, name: str, patience: float) -> int:
         """The descriptor that holds the lock; waits for it without blocking a thread."""

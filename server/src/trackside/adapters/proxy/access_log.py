@@ -3,7 +3,7 @@
 HAProxy appends whole lines and never waits. (Its rings and datagrams lose lines when the reader goes, or HAProxy's own
 process at a reload.) The first page of the file holds how far the reader has come, so one that was killed goes on where
 its lines were last taken over; what has been read is given back to the file system by punching a hole.
-HAProxy counts the lines it writes and stops at a bound; the reader sets the count back.
+HAProxy counts the lines it writes and stops at a bound; the reader takes those that were taken over out of the count.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ import ctypes
 import os
 import struct
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
@@ -45,7 +46,11 @@ def open_log(path: Path, flags: int) -> int:
 
 
 class AccessLog:
-    """Reads the log and hands it on in batches; a batch that was taken is never read again, one that was not is."""
+    """Reads the log and hands it on in batches.
+
+    A batch that was not taken is handed on again, with what has come behind it. So is, by the next process, one that was
+    taken when this one was killed before it had written that down: those lines, a chunk at most, are then there twice.
+    """
 
     def __init__(
         self,
@@ -53,12 +58,15 @@ class AccessLog:
         on_access: Callable[[Sequence[Access]], Awaitable[None]],
         runtime: RuntimeSocket,
         backlog: int,
+        count_seconds: float = COUNT_SECONDS,
     ) -> None:
-        """`backlog`: the bound on unread lines that HAProxy keeps to."""
+        """`backlog`: the bound on unread lines that HAProxy keeps to, as it counts them; looked at every `count_seconds`."""
         self._path = path
         self._on_access = on_access
         self._runtime = runtime
         self._backlog = backlog
+        self._count_seconds = count_seconds
+        self._taken = 0
 
     async def run(self) -> None:
         """Read until cancelled. Where lines can't be taken over it waits and tries again."""
@@ -92,21 +100,40 @@ class AccessLog:
             await self._on_access(entries)
         os.pwrite(descriptor, OFFSET.pack(start + length), 0)
         _free(descriptor, start, start + length)
+        self._taken += len(lines)
         return len(data) == CHUNK
 
     async def _count(self) -> None:
-        """Set HAProxy's count of unread lines back, and say how many it has dropped."""
+        """Keep HAProxy's count to the lines that are unread, and say how many it has dropped."""
         while True:
-            await asyncio.sleep(COUNT_SECONDS)
-            try:
-                answer, _, _ = await self._runtime.run(
-                    ["get var proc.logged", "experimental-mode on", "set var proc.logged int(0)"]
-                )
-            except ProxyUnavailable:
-                continue
-            count = answer.rpartition("<")[2].rstrip(">\n ")
-            if count.isdigit() and int(count) > self._backlog:
-                log.error("edge.access_lines_dropped", lines=int(count) - self._backlog)
+            await asyncio.sleep(self._count_seconds)
+            with suppress(ProxyUnavailable, OSError):
+                await self._set_back()
+
+    async def _set_back(self) -> None:
+        """HAProxy counts on meanwhile, so what was taken over or dropped is taken off, and the rest stands.
+
+        Where lines are taken and few are left, those are counted instead: an end of the reader or of HAProxy, and lines
+        of what was no request, are in one of both numbers only.
+        """
+        taken, left = self._taken, unread(self._path) if self._taken else None
+        (answer,) = await self._runtime.run(["get var proc.logged"])
+        count = answer.rpartition("<")[2].rstrip(">\n ")
+        dropped = max(0, int(count) - self._backlog) if count.isdigit() else 0
+        rest = f"var(proc.logged),sub({taken + dropped})" if left is None else f"int({left})"
+        await self._runtime.run(["experimental-mode on", f"set var proc.logged {rest}"])
+        self._taken -= taken
+        if dropped:
+            log.error("edge.access_lines_dropped", lines=dropped)
+
+
+def unread(path: Path) -> int | None:
+    """How many lines of the log are unread; None where they are more than a chunk. Errors: OSError."""
+    with path.open("rb") as file:
+        (start,) = OFFSET.unpack(file.read(OFFSET.size))
+        file.seek(start)
+        data = file.read(CHUNK)
+    return None if len(data) == CHUNK else data.count(b"\n")
 
 
 def complete_lines(data: bytes) -> tuple[list[bytes], int]:

@@ -11,7 +11,7 @@ import dns.rcode
 import structlog
 
 from trackside.adapters.resolver.answers import Zone, answer, fitting, refused, zone_of
-from trackside.adapters.resolver.limits import RateLimit
+from trackside.adapters.resolver.limits import Outstanding, RateLimit
 from trackside.adapters.resolver.upstream import Nameservers, Upstream
 from trackside.rooms.networking.model import Name
 
@@ -34,10 +34,13 @@ class ResolverOptions:
 class DnsResolver:
     """The resolver of all environments."""
 
-    def __init__(self, options: ResolverOptions, nameservers: Nameservers) -> None:
+    def __init__(
+        self, options: ResolverOptions, nameservers: Nameservers, outstanding: Outstanding | None = None
+    ) -> None:
         self._options = options
         self._upstream = Upstream(nameservers)
         self._limit = RateLimit()
+        self._outstanding = outstanding or Outstanding()
         self._listeners: dict[IPv4Address, Listener] = {}
         self._failed: set[IPv4Address] = set()
 
@@ -53,7 +56,7 @@ class DnsResolver:
                 await self._listen(address, zone)
 
     async def _listen(self, address: IPv4Address, zone: Zone) -> None:
-        listener = Listener(zone, self._upstream, self._limit)
+        listener = Listener(zone, self._upstream, self._limit, self._outstanding)
         try:
             await listener.start(address, self._options.port)
         except OSError as error:
@@ -74,10 +77,11 @@ class DnsResolver:
 class Listener(asyncio.DatagramProtocol):
     """One listening address, UDP and TCP."""
 
-    def __init__(self, zone: Zone, upstream: Upstream, limit: RateLimit) -> None:
+    def __init__(self, zone: Zone, upstream: Upstream, limit: RateLimit, outstanding: Outstanding) -> None:
         self.zone = zone
         self._upstream = upstream
         self._limit = limit
+        self._outstanding = outstanding
         self._udp: asyncio.DatagramTransport | None = None
         self._tcp: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -113,9 +117,12 @@ class Listener(asyncio.DatagramProtocol):
         said = answer(self.zone, client, data)
         if said is not None:
             return self._send(fitting(data, said), addr)
+        if not self._outstanding.begin(client):
+            return self._send(refused(data, dns.rcode.SERVFAIL), addr)
         task = asyncio.create_task(self._pass_on(data, addr))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: self._outstanding.end(client))
         return None
 
     async def _pass_on(self, question: bytes, addr: tuple[str, int]) -> None:
@@ -158,8 +165,11 @@ class Listener(asyncio.DatagramProtocol):
         if not self._limit.allows(client, asyncio.get_running_loop().time()):
             return refused(question, dns.rcode.REFUSED)
         said = answer(self.zone, client, question)
-        if said is None:
-            said = await self._upstream.ask(question, over_tcp=True)
+        if said is None and self._outstanding.begin(client):
+            try:
+                said = await self._upstream.ask(question, over_tcp=True)
+            finally:
+                self._outstanding.end(client)
         return said if said is not None else refused(question, dns.rcode.SERVFAIL)
 
 

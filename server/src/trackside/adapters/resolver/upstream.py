@@ -8,7 +8,6 @@ from pathlib import Path
 PORT = 53
 TRY_SECONDS = 2.0
 LARGEST = 65535
-AT_ONCE = 512
 
 
 class Nameservers:
@@ -50,18 +49,16 @@ class Upstream:
 
     def __init__(self, servers: Nameservers) -> None:
         self._servers = servers
-        self._slots = asyncio.Semaphore(AT_ONCE)
 
     async def ask(self, question: bytes, *, over_tcp: bool) -> bytes | None:
         """The first answer of any server, with the question's own id; None where none answers."""
         exchange = _over_tcp if over_tcp else _over_udp
-        async with self._slots:
-            for server in self._servers.now():
-                try:
-                    async with asyncio.timeout(TRY_SECONDS):
-                        return question[:2] + (await exchange(server, secrets.token_bytes(2) + question[2:]))[2:]
-                except (OSError, TimeoutError, EOFError):
-                    continue
+        for server in self._servers.now():
+            try:
+                async with asyncio.timeout(TRY_SECONDS):
+                    return question[:2] + (await exchange(server, secrets.token_bytes(2) + question[2:]))[2:]
+            except (OSError, TimeoutError, EOFError):
+                continue
         return None
 
 

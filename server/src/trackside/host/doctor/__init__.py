@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 
 from trackside.host.doctor import certificates, names, network, orphans, parts, system
 from trackside.host.doctor.findings import Check, Finding, Health, Patient, Surroundings
-from trackside.host.errors import CommandFailed, ProgramMissing
 from trackside.host.machine import Machine
 from trackside.host.processes import Supervisor
 
@@ -41,7 +40,8 @@ async def examine(
     machine: Machine, surroundings: Surroundings | None = None, more: Mapping[str, Check] | None = None
 ) -> list[Finding]:
     """Run every check, and those of others after them; one that breaks is a finding as well."""
-    is_running = await Supervisor(machine.supervisor_plan({}), machine.layout.supervisor_config).is_running()
+    supervisor = Supervisor(machine.supervisor_plan({}), machine.layout.supervisor_config)
+    is_running = await supervisor.is_running() or bool(supervisor.unwatched())
     patient = Patient(machine, surroundings or Surroundings())
     return [
         await _run(name, check, patient)
@@ -55,8 +55,9 @@ async def _run(name: str, check: Check, patient: Patient) -> Finding:
     try:
         async with asyncio.timeout(LONGEST_SECONDS):
             return await check(patient)
-    except (OSError, TimeoutError, ProgramMissing, CommandFailed) as trouble:
-        return Finding(name, Health.FAILED, f"The check itself failed: {trouble}", getattr(trouble, "hint", ""))
+    except Exception as trouble:  # noqa: BLE001 — whatever is wrong with one thing, the others are looked at
+        told = str(trouble) or type(trouble).__name__
+        return Finding(name, Health.FAILED, f"The check itself failed: {told}", getattr(trouble, "hint", ""))
 
 
 def is_healthy(findings: Sequence[Finding]) -> bool:

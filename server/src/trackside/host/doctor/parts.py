@@ -1,7 +1,7 @@
 """The platform's parts: database, engines, processes."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import psycopg
@@ -9,6 +9,7 @@ import psycopg
 from trackside.host.doctor.findings import Finding, Patient, failed, ok, warning
 from trackside.host.engine import engine_info
 from trackside.host.files import read_json
+from trackside.host.machine import WATCHER
 from trackside.host.postgres import Postgres
 from trackside.host.processes import Supervisor
 
@@ -85,10 +86,20 @@ async def build_engine(patient: Patient) -> Finding:
 
 async def processes(patient: Patient) -> Finding:
     machine = patient.machine
-    statuses = await Supervisor(machine.supervisor_plan({}), machine.layout.supervisor_config).status()
+    supervisor = Supervisor(machine.supervisor_plan({}), machine.layout.supervisor_config)
+    statuses = await supervisor.status()
     if not statuses:
-        return failed("processes", "The platform is not running.", "bin/trackside server start")
+        return failed("processes", judge_unwatched(supervisor.unwatched()), "bin/trackside server start")
     ill = [f"{status.name} ({status.state})" for status in statuses if status.state != "RUNNING"]
     if ill:
         return failed("processes", f"Not running: {', '.join(ill)}.", f"less {machine.layout.logs}/*.log")
     return ok("processes", f"{len(statuses)} processes run.")
+
+
+def judge_unwatched(left: Sequence[str]) -> str:
+    """Pure. `left`: what runs though no supervisor answers."""
+    if not left:
+        return "The platform is not running."
+    if WATCHER in left:
+        return "The supervisor does not answer; where it has ended, its watcher is bringing it back."
+    return f"Nobody watches what runs ({', '.join(left)}): the supervisor is gone, and what ends stays ended."

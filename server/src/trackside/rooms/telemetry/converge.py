@@ -6,10 +6,12 @@ stores anything more, and starts over from what is stored.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
+
+import structlog
 
 from trackside.kit.errors import TracksideError
 from trackside.rooms.deployments.errors import RuntimeUnavailable
@@ -19,6 +21,8 @@ from trackside.rooms.telemetry import plan
 from trackside.rooms.telemetry.model import Line, LogKind, Stream
 from trackside.rooms.telemetry.plan import Rate, Reading
 from trackside.rooms.telemetry.ports import LogStore, Turns
+
+log = structlog.get_logger()
 
 LogLine = tuple[datetime, str, str]
 
@@ -81,6 +85,17 @@ async def closed_after(lines: AsyncIterator[LogLine]) -> AsyncGenerator[AsyncIte
             await lines.aclose()
 
 
+@contextmanager
+def going_on(work: str) -> Generator[None]:
+    """Have a helper outlive whatever its work fails with: the survey does not see that it is gone. Told, unless expected."""
+    try:
+        yield
+    except TracksideError:
+        pass
+    except Exception as error:  # noqa: BLE001 — nobody waits for a helper; one that ended would be missed by nobody
+        log.error("monitor.helper_failed", work=work, error=repr(error))
+
+
 class Collector:
     """Collects logs of what runs on `runtime` into `store`."""
 
@@ -128,7 +143,7 @@ class Collector:
     async def _watch(self) -> None:
         """Tell the survey of each container that starts or ends."""
         while True:
-            with suppress(RuntimeUnavailable):
+            with going_on("watching"):
                 async for _, service_instance_id in self._runtime.watch():
                     self._news.add(service_instance_id)
                     self._woken.set()
@@ -226,6 +241,6 @@ class Collector:
 
     async def _keep_house(self) -> None:
         while True:
-            with suppress(TracksideError):
+            with going_on("housekeeping"):
                 await self._turns.keep_only({replica.replica_id for replica in await self._runtime.observe_all()})
             await asyncio.sleep(HOUSEKEEPING)

@@ -23,7 +23,7 @@ from trackside.rooms.telemetry.plan import unowned
 from trackside.rooms.telemetry.ports import LogStore
 
 __all__ = [
-    "Collector", "build_log", "collect_garbage", "drop_unowned", "follow_until", "is_over", "keep_accesses", "read_lines", "stream_of"
+    "AccessKeeper", "Collector", "build_log", "collect_garbage", "drop_unowned", "follow_until", "is_over", "read_lines", "stream_of"
 ]  # fmt: skip
 
 PAGE = 1000
@@ -177,14 +177,28 @@ def _is_past(until: datetime | None) -> bool:
     return until is not None and datetime.now(UTC) > until + LATE
 
 
-async def keep_accesses(store: LogStore, entries: Sequence[Access], owners: Mapping[UUID, UUID]) -> None:
-    """Store lines of the access log, each with the service instance it belongs to. `owners`: workspace by service instance."""
-    by_instance: dict[UUID, list[Line]] = {}
-    for entry in entries:
-        if entry.service_instance_id is not None and entry.service_instance_id in owners:
-            by_instance.setdefault(entry.service_instance_id, []).append(access_line(entry))
-    for instance_id, lines in by_instance.items():
-        await store.append(Stream(owners[instance_id], LogKind.HTTP, instance_id), lines)
+class AccessKeeper:
+    """Stores lines of the access log, each with the service instance it belongs to.
+
+    Where a stream can't be written, the lines are given again, maybe with more behind them: what other streams have of
+    them already is remembered, so that it is not stored twice.
+    """
+
+    def __init__(self, store: LogStore) -> None:
+        self._store = store
+        self._kept: dict[UUID, int] = {}
+
+    async def keep(self, entries: Sequence[Access], owners: Mapping[UUID, UUID]) -> None:
+        """`owners`: workspace by service instance. Errors: `LogsUnavailable`."""
+        by_instance: dict[UUID, list[Line]] = {}
+        for entry in entries:
+            if entry.service_instance_id is not None and entry.service_instance_id in owners:
+                by_instance.setdefault(entry.service_instance_id, []).append(access_line(entry))
+        for instance_id, lines in by_instance.items():
+            fresh = lines[self._kept.get(instance_id, 0) :]
+            await self._store.append(Stream(owners[instance_id], LogKind.HTTP, instance_id), fresh)
+            self._kept[instance_id] = len(lines)
+        self._kept.clear()
 
 
 def access_line(entry: Access) -> Line:

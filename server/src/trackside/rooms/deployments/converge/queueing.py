@@ -4,7 +4,7 @@ Deployments that wait are the queue; there is no other list. Whoever chooses hol
 at once; a build that has begun and that nobody holds was its builder's who died, and is taken up before anything new.
 """
 
-from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from uuid import UUID
@@ -24,6 +24,8 @@ from trackside.rooms.projects.model import ServiceInstance
 
 CHOICE = "build-queue"
 """The lease of whoever chooses what is built next."""
+PASSED_OVER = 10
+"""So many of a workspace's builds are passed over in one choice; then it is the workspace that can't be read, not a record."""
 
 
 class QueueUnavailable(TracksideError):
@@ -84,28 +86,29 @@ class BuildQueue:
         for claim in left:
             if not is_resting(claim.deployment_id) and await self._take(leases, claim):
                 return claim
-        passed_over: set[UUID] = set()
+        passed_over: dict[UUID, set[UUID]] = {}
         while claim := await self._first_waiting(passed_over):
             if await self._take(leases, claim):
                 return claim
-            passed_over.add(claim.workspace_id)
+            passed_over.setdefault(claim.workspace_id, set()).add(claim.deployment_id)
         return None
 
-    async def _first_waiting(self, passed_over: Collection[UUID]) -> Claim | None:
-        """The first build of the workspace whose turn is next."""
+    async def _first_waiting(self, passed_over: Mapping[UUID, Collection[UUID]]) -> Claim | None:
+        """The first build, of those not passed over, of the workspace whose turn is next."""
         async with self._database.transaction() as tx:
-            lines = [line for line in await builds.lines(tx) if line.workspace_id not in passed_over]
-            workspace_id = next_turn(lines)
-            entries = await builds.entries(tx, workspace_id) if workspace_id else []
-        return next(
-            (Claim(workspace_id, one.deployment_id) for one in entries if workspace_id and not one.began_at), None
-        )
+            lines = [one for one in await builds.lines(tx) if len(passed_over.get(one.workspace_id, ())) < PASSED_OVER]
+            while workspace_id := next_turn(lines):
+                for entry in await builds.entries(tx, workspace_id):
+                    if not entry.began_at and entry.deployment_id not in passed_over.get(workspace_id, ()):
+                        return Claim(workspace_id, entry.deployment_id)
+                lines = [line for line in lines if line.workspace_id != workspace_id]
+        return None
 
     async def _take(self, leases: Leases, claim: Claim) -> bool:
         """Hold its lease and begin it; False where another has it, where it is no longer to be built, or can't be read."""
         if not await leases.try_take(claim.lease):
             return False
-        with apart("the build queue", claim.workspace_id):
+        with apart("the build queue", claim.workspace_id, deployment=str(claim.deployment_id)):
             if await self._begin(claim):
                 return True
         await leases.give_up(claim.lease)

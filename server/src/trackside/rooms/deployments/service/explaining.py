@@ -1,4 +1,4 @@
-"""Why a deployment is as it is: read from its events, decided by the plan."""
+"""Why a deployment is as it is: read from its events and the build queue, decided by the plan."""
 
 from uuid import UUID
 
@@ -9,6 +9,7 @@ from trackside.kit.db import Transaction
 from trackside.kit.ids import parse_id
 from trackside.rooms.access.model import Actor
 from trackside.rooms.deployments import service
+from trackside.rooms.deployments.converge import queueing
 from trackside.rooms.deployments.model import Explanation, Fact
 from trackside.rooms.deployments.plan.explaining import Circumstances, explain
 
@@ -18,10 +19,12 @@ NAMING = ("by", "rollback_of")
 
 async def explain_deployment(tx: Transaction, actor: Actor, deployment_id: UUID) -> Explanation:
     """What happened to a deployment, and why it is as it is. Errors: `DeploymentMissing`."""
+    found = await service.read_deployment(tx, actor, deployment_id)
     history = [_fact(recorded) for recorded in await service.history(tx, actor, deployment_id)]
     named = {str(fact.data[field]) for fact in history for field in NAMING if fact.data.get(field)}
     others = {text: request for text in sorted(named) if (request := await _request_of(tx, parse_id(text)))}
-    return explain(history, Circumstances(tx.clock.now(), others))
+    place = (await queueing.places_of(tx, [found])).get(deployment_id)
+    return explain(history, Circumstances(tx.clock.now(), others, place.place if place else None))
 
 
 async def _request_of(tx: Transaction, deployment_id: UUID | None) -> Fact | None:
