@@ -41,10 +41,14 @@ async def changed_source(platform: Platform, times: int) -> Runs:
 async def from_source(platform: Platform, service: str, number: int) -> Attempt:
     """The static example with a page of its own for each number."""
     began = datetime.now(UTC)
-    files = site(number)
-    accepted, requested = await platform.request(service, await platform.upload(service, files))
-    finished = await platform.finish(accepted, requested["id"])
+    finished = await from_files(platform, service, site(number))
     return Attempt(began, finished.deployment, finished.events) if number else finished
+
+
+async def from_files(platform: Platform, service: str, files: Mapping[str, bytes]) -> Attempt:
+    """An upload of these files."""
+    accepted, requested = await platform.request(service, await platform.upload(service, files))
+    return await platform.finish(accepted, requested["id"])
 
 
 def site(number: int) -> Mapping[str, bytes]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import median
 
 from trackside.adapters.proxy.options import HAProxyOptions
-from trackside.command.bench_deployments import PORT, from_source
+from trackside.command.bench_deployments import PORT, from_files
 from trackside.command.bench_engine import container_of, until_answer
 from trackside.command.bench_figures import percentile
 from trackside.command.bench_platform import BenchFailed, Platform, free_port
@@ -21,6 +21,24 @@ from trackside.host.process_table import cpu_of_tree
 
 RATE, CONNECTIONS = 10_000, 50
 """Requests per second of the second measurement, and the connections that they come on."""
+APP = {
+    "Dockerfile": b"""FROM debian:bookworm-slim
+RUN apt-get update && apt-get install -y --no-install-recommends haproxy && rm -rf /var/lib/apt/lists/*
+COPY app.cfg /app.cfg
+USER 1000
+CMD ["haproxy", "-db", "-f", "/app.cfg"]
+""",
+    "app.cfg": b"""defaults
+    mode http
+    timeout connect 5s
+    timeout client 60s
+    timeout server 60s
+frontend app
+    bind :8080
+    http-request return status 200 content-type text/plain string "An app that costs as little as one can."
+""",
+}
+"""On one machine an app that takes its processors would be what is measured: it is full before either proxy is."""
 LAST_LINE = {"kind": "http", "limit": 1, "newest": True}
 WARM = 1.0
 STEADY = 6.0
@@ -98,7 +116,7 @@ class Way:
 
 async def edge(platform: Platform, windows: int) -> Edge:
     """Flat out, then at a fixed rate, in turns. Errors: `BenchFailed` where `wrk` or `h2load` is missing or a request fails."""
-    attempt = await from_source(platform, "edge", 0)
+    attempt = await from_files(platform, "edge", APP)
     network = (await container_of(platform, attempt.deployment))["NetworkSettings"]["Networks"]
     host, before = await platform.host("edge"), await _logged(platform, attempt.deployment["id"])
     floods: tuple[list[Flood], list[Flood]] = ([], [])

@@ -198,8 +198,8 @@ def _frontend(options: HAProxyOptions, bind: str) -> str:
             *_request_captures(),
             *_request_log(limits),
             *_request_route(),
-            *_request_hops(limits),
-            *_request_headers(),
+            *_request_hops(),
+            *_request_headers(options.port),
             # Once it was sent, a request that is not idempotent is never sent again. To be able to, HAProxy copies each
             # request: under a flood that would be a quarter of all that it does.
             "http-request disable-l7-retry unless { method GET HEAD OPTIONS PUT DELETE TRACE }"
@@ -210,6 +210,7 @@ def _frontend(options: HAProxyOptions, bind: str) -> str:
             f" if {failed} {{ res.hdr(x-edge-page) -m found }} {{ var(txn.wants) json }}",
             f"http-after-response del-header x-edge-page if {failed}",
             f"log-format {_quoted(LOG_FORMAT)}",
+            f"use_backend page-loop if {{ var(txn.hops) -m int ge {limits.hops} }}",
             "use_backend %[var(txn.target)] if { var(txn.instance) -m found }",
             "default_backend page-missing",
         ],
@@ -247,19 +248,17 @@ def _request_route() -> list[str]:
     ]
 
 
-def _request_hops(limits: Limits) -> list[str]:
-    """An app that passes requests on to its own address would keep the edge busy with a single one for ever."""
-    again = "{ var(txn.hops) -m found }"
+def _request_hops() -> list[str]:
+    """How often this edge has seen the request before: an app that passes requests on to its own address would keep it busy with a
+    single one for ever. A number, for who passes headers on may keep only one of several of a name.
+    """
     return [
         "http-request set-var(txn.hops) req.fhdr(x-trackside-hops)",
-        f"http-request add-header x-trackside-hops 1 unless {again}",
-        f"http-request set-var(txn.hops) var(txn.hops),add(1) if {again}",
-        *_answer("loop", pages.LOOP, f"{again} {{ var(txn.hops) -m int gt {limits.hops} }}"),
-        f"http-request set-header x-trackside-hops %[var(txn.hops)] if {again}",
+        "http-request set-header x-trackside-hops %[var(txn.hops,0),add(1)]",
     ]
 
 
-def _request_headers() -> list[str]:
+def _request_headers(port: int) -> list[str]:
     """What the app is told of the client. What the client itself says of it is dropped: anybody can write a header."""
     return [
         "http-request del-header forwarded",
@@ -268,7 +267,7 @@ def _request_headers() -> list[str]:
         "http-request add-header x-forwarded-for %[req.fhdr(x-real-ip)]",
         "http-request add-header x-forwarded-proto http",
         "http-request add-header x-forwarded-host %[req.hdr(host)]",
-        "http-request add-header x-forwarded-port %[dst_port]",
+        f"http-request add-header x-forwarded-port {port}",
     ]
 
 
@@ -276,7 +275,6 @@ def _page_backends() -> list[str]:
     return [
         _section(f"backend page-{name}", [*(_shown_host() if page is pages.MISSING else ()), *_answer(name, page)])
         for name, page in pages.named().items()
-        if page is not pages.LOOP
     ]
 
 
@@ -288,14 +286,13 @@ def _shown_host() -> list[str]:
     ]
 
 
-def _answer(name: str, page: pages.ErrorPage, condition: str = "") -> list[str]:
+def _answer(name: str, page: pages.ErrorPage) -> list[str]:
     """Answer with a page of ours, JSON to those who ask for it."""
     common = f"hdr cache-control no-store{_retry(page)}"
     start = f"http-request return status {page.status} content-type"
-    otherwise = f" if {condition}" if condition else ""
     return [
-        f"{start} application/json lf-file pages/{name}.json {common} if {{ var(txn.wants) json }} {condition}",
-        f'{start} "text/html; charset=utf-8" lf-file pages/{name}.html {common}{otherwise}',
+        f"{start} application/json lf-file pages/{name}.json {common} if {{ var(txn.wants) json }}",
+        f'{start} "text/html; charset=utf-8" lf-file pages/{name}.html {common}',
     ]
 
 
