@@ -1,6 +1,7 @@
 """The access log: one line per request, none lost, whoever is killed in between."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,8 +14,8 @@ from edge.apps import App
 from edge.haproxy_process import HAProxyProcess
 from edge.load import Load, Target, fetch
 from edge.site import until
-from trackside.adapters.proxy.access_log import AccessLog
-from trackside.adapters.proxy.options import Limits
+from trackside.adapters.proxy.access_log import CHUNK, FAR_BEHIND, AccessLog, open_log
+from trackside.adapters.proxy.options import HAProxyOptions, Limits
 from trackside.adapters.proxy.runtime import RuntimeSocket
 from trackside.rooms.networking.model import Access, Backend, EdgeState
 from trackside.rooms.networking.ports import Served
@@ -38,13 +39,7 @@ class Taken:
 @asynccontextmanager
 async def reading(haproxy: HAProxyProcess, taken: Taken, count_seconds: float = 5.0) -> AsyncIterator[None]:
     """A reader until the block ends: as if it were killed there."""
-    reader = AccessLog(
-        haproxy.options.access_log,
-        taken,
-        RuntimeSocket(haproxy.options.runtime_socket),
-        haproxy.limits.logged_backlog,
-        count_seconds,
-    )
+    reader = AccessLog(haproxy.options, taken, count_seconds=count_seconds)
     task = asyncio.create_task(reader.run())
     try:
         yield
@@ -56,6 +51,19 @@ async def reading(haproxy: HAProxyProcess, taken: Taken, count_seconds: float = 
 def lines_in(haproxy: HAProxyProcess) -> int:
     """Lines of requests that nobody has read; HAProxy adds some of its own, of a reload."""
     return sum(b"\t" in line for line in haproxy.options.access_log.read_bytes().splitlines())
+
+
+async def test_the_reader_tells_while_so_much_is_unread_that_it_is_time_to_catch_up(short_directory: Path) -> None:
+    options = HAProxyOptions(short_directory / "haproxy", short_directory / "run")
+    os.close(open_log(options.access_log, os.O_RDWR))
+    os.truncate(options.access_log, FAR_BEHIND + 3 * CHUNK)
+    told: list[bool] = []
+    reader = asyncio.create_task(AccessLog(options, Taken(), told.append).run())
+    await until(lambda: told[-1:] == [False])
+    reader.cancel()
+    await asyncio.gather(reader, return_exceptions=True)
+    assert told[0]
+    assert told == sorted(told, reverse=True)
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Every part of an installation, made from its settings and joined to the port it fills."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -182,9 +182,9 @@ class House:
         """Drop the logs that nobody keeps; in a trial only tell."""
         return await telemetry.collect_garbage(self.database, self.log_store(), is_trial=is_trial)
 
-    def monitor(self) -> monitor.MonitorProcess:
+    def monitor(self, read_access_log: Callable[[], Coroutine[None, None, None]]) -> monitor.MonitorProcess:
         collector = self.collector(self.runtime(), self.log_store())
-        return monitor.MonitorProcess(collector, self.collect_logs)
+        return monitor.MonitorProcess(collector, self.collect_logs, read_access_log)
 
     def builder(self) -> builder.BuilderProcess:
         settings = self.settings

@@ -1,16 +1,18 @@
 """The platform's processes, each put together here."""
 
+import os
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from functools import cached_property
 from ipaddress import IPv4Network
 from pathlib import Path
 from uuid import UUID
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from trackside.adapters.prober.prober import ReplicaProber
 from trackside.adapters.proxy.access_log import AccessLog
 from trackside.adapters.proxy.haproxy import HAProxy
 from trackside.adapters.proxy.options import HAProxyOptions
-from trackside.adapters.proxy.runtime import RuntimeSocket
 from trackside.adapters.resolver.resolver import DnsResolver, ResolverOptions
 from trackside.adapters.resolver.upstream import Nameservers
 from trackside.bootstrap.house import House, settings
@@ -21,6 +23,11 @@ from trackside.kit.clock import SystemClock
 from trackside.rooms.networking import service as networking
 from trackside.rooms.networking.model import Access, BackendReport, EdgeState
 from trackside.rooms.telemetry import service as telemetry
+
+BEHIND_OTHERS = 10
+"""The niceness of what may come a little later."""
+OWNERS_SECONDS = 5.0
+"""Between looks at whose the service instances are: what was deleted has no requests kept any more."""
 
 
 async def run_deployer() -> None:
@@ -34,8 +41,9 @@ async def run_builder() -> None:
 
 
 async def run_monitor() -> None:
-    """The monitor, until cancelled: collects what containers log."""
-    await monitor.run(House(settings()).monitor())
+    """The monitor, until cancelled: collects what containers log, and takes over the access log."""
+    house = House(settings())
+    await monitor.run(house.monitor(access_log(house).run))
 
 
 async def run_edge() -> None:
@@ -54,13 +62,49 @@ def haproxy_options(found: Settings) -> HAProxyOptions:
     )
 
 
+def access_log(house: House) -> AccessLog:
+    """The reader of HAProxy's log. Whoever is served comes before it, until it has fallen far behind."""
+    return AccessLog(haproxy_options(house.settings), Accesses(house), yield_to_others)
+
+
+def yield_to_others(is_behind: bool) -> None:
+    """Give this process the place of everybody else, or the one behind them."""
+    os.setpriority(os.PRIO_PROCESS, 0, 0 if is_behind else BEHIND_OTHERS)
+
+
+class Accesses:
+    """Keeps what was requested of each service instance that there is."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self._keeper = telemetry.AccessKeeper(house.log_store())
+        self._owners: dict[UUID, UUID] = {}
+        self._read_at = float("-inf")
+
+    async def __call__(self, entries: Sequence[Access]) -> None:
+        """Errors: `LogsUnavailable`, and those of the database while nothing was ever read of it."""
+        await self._refresh()
+        await self._keeper.keep(entries, self._owners)
+
+    async def _refresh(self) -> None:
+        now = time.monotonic()
+        if now < self._read_at + OWNERS_SECONDS:
+            return
+        try:
+            async with self._house.database.transaction() as tx:
+                self._owners = await networking.workspaces(tx)
+        except (SQLAlchemyError, OSError):
+            if not self._owners:
+                raise
+        self._read_at = now
+
+
 class Edge:
     """The edge process, put together."""
 
     def __init__(self, house: House) -> None:
         self._house = house
         self._options = haproxy_options(house.settings)
-        self._owners: dict[UUID, UUID] = {}
         self._prober = ReplicaProber(SystemClock())
         self._resolver = DnsResolver(
             ResolverOptions(outside_only=(IPv4Network(house.settings.build_network)[1],)),
@@ -72,15 +116,10 @@ class Edge:
         """What the process runs, and how it is put away."""
         parts = networking.Parts(HAProxy(self._options), self._prober, self._resolver)
         store = networking.Store(self._load, self._report, self._wait_for_change)
-        runtime = RuntimeSocket(self._options.runtime_socket)
-        access_log = AccessLog(
-            self._options.access_log, self._keep_accesses, runtime, self._options.limits.logged_backlog
-        )
-        return edge.EdgeProcess(networking.EdgeKeeper(parts, store).run, access_log.run, self._stop)
+        return edge.EdgeProcess(networking.EdgeKeeper(parts, store).run, self._stop)
 
     async def _load(self) -> EdgeState:
         async with self._house.database.transaction() as tx:
-            self._owners = await networking.workspaces(tx)
             return await networking.edge_state(tx, self._house.addressing)
 
     async def _report(self, reports: Sequence[BackendReport], applied: Mapping[UUID, int]) -> None:
@@ -96,16 +135,6 @@ class Edge:
         except BaseException:
             self._notices = None
             raise
-
-    async def _keep_accesses(self, entries: Sequence[Access]) -> None:
-        if not self._owners:
-            async with self._house.database.transaction() as tx:
-                self._owners = await networking.workspaces(tx)
-        await self._access_keeper.keep(entries, self._owners)
-
-    @cached_property
-    def _access_keeper(self) -> telemetry.AccessKeeper:
-        return telemetry.AccessKeeper(self._house.log_store())
 
     async def _stop(self) -> None:
         await self._prober.stop()

@@ -121,15 +121,22 @@ async def edge(platform: Platform, windows: int) -> Edge:
     host, before = await platform.host("edge"), await _logged(platform, attempt.deployment["id"])
     floods: tuple[list[Flood], list[Flood]] = ([], [])
     steady: tuple[list[Steady], list[Steady]] = ([], [])
+
+    async def settled(floods: Sequence[Flood], steady: Sequence[Steady]) -> None:
+        """Lines come behind requests: none of one window's is left to be taken over in the next, which may be bare HAProxy's."""
+        await _until_logged(platform, attempt.deployment["id"], before, _sent(floods, steady))
+
     async with _bare(f"{next(iter(network.values()))['IPAddress']}:{PORT}") as bare:
         ways = (bare, Way(platform.edge_port, platform.pid("haproxy")))
         for _ in range(windows):
             for way, found in zip(ways, floods, strict=True):
                 found.append(await _flood(way, host))
+            await settled(floods[1], [])
         for _ in range(windows):
             for way, told in zip(ways, steady, strict=True):
                 told.append(await _at_rate(way, host))
-    sent = sum(flood.speed.requests for flood in floods[1]) + sum(one.answered for one in steady[1])
+            await settled(floods[1], steady[1])
+    sent = _sent(floods[1], steady[1])
     bare_p99, edge_p99 = (median(one.p99 for one in told) for told in steady)
     return Edge(
         bare=_middle(floods[0]),
@@ -140,6 +147,10 @@ async def edge(platform: Platform, windows: int) -> Edge:
         sent=sent,
         logged=await _until_logged(platform, attempt.deployment["id"], before, sent),
     )
+
+
+def _sent(floods: Sequence[Flood], steady: Sequence[Steady]) -> int:
+    return sum(flood.speed.requests for flood in floods) + sum(one.answered for one in steady)
 
 
 def _middle(found: Sequence[Flood]) -> Flood:

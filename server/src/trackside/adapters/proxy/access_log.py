@@ -1,4 +1,4 @@
-"""The access log between HAProxy and the edge process: a file, best in memory, that neither can lose a line of.
+"""The access log between HAProxy and its reader: a file, best in memory, that neither can lose a line of.
 
 HAProxy appends whole lines and never waits. (Its rings and datagrams lose lines when the reader goes, or HAProxy's own
 process at a reload.) The first page of the file holds how far the reader has come, so one that was killed goes on where
@@ -17,6 +17,7 @@ from pathlib import Path
 import structlog
 
 from trackside.adapters.proxy.access import read_line
+from trackside.adapters.proxy.options import HAProxyOptions
 from trackside.adapters.proxy.runtime import RuntimeSocket
 from trackside.rooms.networking.errors import ProxyUnavailable
 from trackside.rooms.networking.model import Access
@@ -25,6 +26,8 @@ log = structlog.get_logger()
 
 PAGE = 4096
 CHUNK = 256 << 10
+FAR_BEHIND = 64 << 20
+"""Unread bytes, about 200,000 lines."""
 OFFSET = struct.Struct("<Q")
 POLL_SECONDS = 0.1
 COUNT_SECONDS = 5.0
@@ -54,17 +57,20 @@ class AccessLog:
 
     def __init__(
         self,
-        path: Path,
+        options: HAProxyOptions,
         on_access: Callable[[Sequence[Access]], Awaitable[None]],
-        runtime: RuntimeSocket,
-        backlog: int,
+        tell: Callable[[bool], None] = lambda _: None,
         count_seconds: float = COUNT_SECONDS,
     ) -> None:
-        """`backlog`: the bound on unread lines that HAProxy keeps to, as it counts them; looked at every `count_seconds`."""
-        self._path = path
+        """`tell` is told before each chunk whether so much is unread that it is time to catch up.
+
+        HAProxy's count of unread lines, to which it keeps its bound, is looked at every `count_seconds`.
+        """
+        self._path = options.access_log
         self._on_access = on_access
-        self._runtime = runtime
-        self._backlog = backlog
+        self._runtime = RuntimeSocket(options.runtime_socket)
+        self._backlog = options.limits.logged_backlog
+        self._tell = tell
         self._count_seconds = count_seconds
         self._taken = 0
 
@@ -91,6 +97,7 @@ class AccessLog:
     async def _read_chunk(self, descriptor: int) -> bool:
         """Take over one chunk; whether there was a full one."""
         (start,) = OFFSET.unpack(os.pread(descriptor, OFFSET.size, 0))
+        self._tell(os.fstat(descriptor).st_size - start > FAR_BEHIND)
         data = os.pread(descriptor, CHUNK, start)
         lines, length = complete_lines(data)
         if not length:

@@ -1,1 +1,1 @@
-"""The edge process: feeds HAProxy, probes replicas, answers private DNS, and takes over the access log."""
+"""The edge process: feeds HAProxy, probes replicas, and answers private DNS."""

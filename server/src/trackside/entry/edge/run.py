@@ -1,4 +1,4 @@
-"""Runs the parts of the edge process side by side, until it is told to stop."""
+"""Runs the edge process until it is told to stop."""
 
 import asyncio
 import signal
@@ -14,10 +14,9 @@ Work = Callable[[], Coroutine[None, None, None]]
 
 @dataclass(frozen=True)
 class EdgeProcess:
-    """What runs (`keep` the edge true, read the access log) and how it is put away. Each runs until it is cancelled."""
+    """What runs (`keep` the edge true) until it is cancelled, and how it is put away."""
 
     keep: Work
-    read_access_log: Work
     stop: Work
 
 
@@ -30,10 +29,9 @@ async def run(process: EdgeProcess, stopping: asyncio.Event | None = None) -> No
     log.info("edge.started")
     try:
         async with asyncio.TaskGroup() as group:
-            works = [group.create_task(work()) for work in (process.keep, process.read_access_log)]
+            keeping = group.create_task(process.keep())
             await stopping.wait()
-            for work in works:
-                work.cancel()
+            keeping.cancel()
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
