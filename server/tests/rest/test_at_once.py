@@ -65,3 +65,16 @@ async def test_no_edit_of_the_config_made_at_once_is_lost(rest: Rest) -> None:
     await asyncio.gather(*(rest.call("PATCH", path, json={"variables": {f"V{n}": str(n)}}) for n in range(MANY)))
     shown = await rest.call("GET", path, params={"reveal": "true"})
     assert {one["name"]: one["value"] for one in shown["variables"]} == {f"V{n}": str(n) for n in range(MANY)}
+
+
+async def test_a_list_is_whole_while_what_it_lists_is_deleted(rest: Rest) -> None:
+    projects = [await rest.a_project(f"p{number}") for number in range(MANY)]
+    for project in projects:
+        await rest.call("POST", f"/v1/projects/{project['id']}/services", json={"name": "web"})
+    deletions = [rest.send("DELETE", f"/v1/projects/{project['id']}") for project in projects]
+    listings = [rest.send("GET", "/v1/projects") for _ in range(MANY * 3)]
+    mixed = [one for pair in zip(deletions, listings[::3], listings[1::3], listings[2::3], strict=True) for one in pair]
+    answers = await asyncio.gather(*mixed)
+    assert {answer.status_code for answer in answers} == {200, 202}
+    shown = [project for answer in answers if answer.status_code == 200 for project in answer.json()["projects"]]
+    assert {len(project["environments"][0]["service_instances"]) for project in shown} <= {1}

@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import signal
+import socket
 import subprocess
 import tarfile
 import xmlrpc.client
@@ -62,6 +63,14 @@ class World:
         pid = until(lambda: self.pid(name), 30, lambda: f"{name} runs")
         os.kill(pid, signal.SIGKILL)
         return pid
+
+    def is_edge_back(self, killed: int) -> bool:
+        """Whether another HAProxy than the one that was killed listens for clients."""
+        if self.pid("haproxy") in (None, killed):
+            return False
+        with suppress(OSError), socket.create_connection(("127.0.0.1", self.platform.edge_port), timeout=1):
+            return True
+        return False
 
     def is_up(self, name: str) -> bool:
         return self.pid(name) is not None

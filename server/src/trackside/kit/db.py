@@ -92,6 +92,7 @@ class Transaction:
         await self.connection.execute(select(func.pg_notify(channel, payload)))
 
 
+SNAPSHOT = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
 PLATFORM_ACTOR = {"kind": "platform", "id": "platform", "name": "Trackside"}
 
 
@@ -139,14 +140,18 @@ class Database:
 
     @asynccontextmanager
     async def transaction(
-        self, workspace_id: UUID | None = None, *, actor: dict[str, str] | None = None
+        self, workspace_id: UUID | None = None, *, actor: dict[str, str] | None = None, is_snapshot: bool = False
     ) -> AsyncGenerator[Transaction]:
-        """A transaction bound to one workspace, or, with None, to the platform (sees every workspace's shared rows)."""
+        """A transaction bound to one workspace, or, with None, to the platform (sees every workspace's shared rows).
+
+        `is_snapshot`: it only reads, and all its statements see one moment.
+        """
         token = _inside.set(_inside.get() + 1)
         try:
             async with self.engine.connect() as plain:
+                options = SNAPSHOT if is_snapshot else {}
                 connection = await plain.execution_options(
-                    schema_translate_map={TENANT: schema_of(workspace_id)} if workspace_id else {}
+                    schema_translate_map={TENANT: schema_of(workspace_id)} if workspace_id else {}, **options
                 )
                 transaction = Transaction(connection, self.clock, workspace_id, actor or PLATFORM_ACTOR)
                 async with connection.begin():

@@ -22,8 +22,13 @@ async def provide_actor(request: Request[Any, Any, Any], database: NamedDependen
 
 
 async def provide_transaction(
-    database: NamedDependency[Database], actor: NamedDependency[Actor]
+    request: Request[Any, Any, Any], database: NamedDependency[Database], actor: NamedDependency[Actor]
 ) -> AsyncIterator[Transaction]:
-    """The transaction of the request, bound to the actor's workspace."""
-    async with database.transaction(actor.grants[0].workspace_id, actor=actor.as_record()) as tx:
+    """The transaction of the request, bound to the actor's workspace.
+
+    What only reads sees one moment: what is deleted between two of its statements is there whole, or not at all.
+    """
+    reads = request.method in ("GET", "HEAD")
+    workspace_id = actor.grants[0].workspace_id
+    async with database.transaction(workspace_id, actor=actor.as_record(), is_snapshot=reads) as tx:
         yield tx
