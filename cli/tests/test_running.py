@@ -102,6 +102,13 @@ def test_scale_asks_for_that_many(trackside: Run, instance: Json) -> None:
     assert trackside("scale", "2").out == "web goes to 2 replicas; 0 healthy now.\n"
 
 
+def test_scale_says_so_where_nothing_runs_that_could_be_scaled(
+    trackside: Run, platform: Platform, instance: Json
+) -> None:
+    platform.runs_nothing.add(instance["id"])
+    assert trackside("scale", "2").out == "web has 2 replicas from its next deployment on; nothing of it runs now.\n"
+
+
 @pytest.mark.parametrize("count", ["-1", "0", "101", "many", "1.5", ""])
 def test_scale_takes_a_number_only(trackside: Run, instance: Json, count: str) -> None:
     assert trackside("scale", count).code == 2
@@ -258,6 +265,16 @@ def test_colours_are_for_terminals_only(
     assert "\x1b[32mSUCCESS" in screen
     monkeypatch.setenv("NO_COLOR", "1")
     assert "\x1b" not in on_a_terminal("status")[1]
+
+
+def test_on_a_terminal_that_is_too_narrow_for_columns_no_cell_is_broken(
+    signed_in: None, platform: Platform, instance: Json
+) -> None:
+    platform.a_deployment(instance, [], status="SUCCESS", url="http://web-production.localhost:7780")
+    for width in (30, 200):
+        code, screen = on_a_terminal("status", width=width)
+        assert code == 0
+        assert all(word in screen for word in ("ENVIRONMENT", "production", "SUCCESS"))
 
 
 def test_a_deployment_on_a_terminal_shows_progress(signed_in: None, platform: Platform, tmp_path: Path) -> None:

@@ -93,6 +93,8 @@ class Platform:
     deployments: dict[str, Json] = field(default_factory=dict[str, Json])
     courses: dict[str, list[Json | Refused]] = field(default_factory=dict[str, "list[Json | Refused]"])
     variables: dict[str, str] = field(default_factory=dict[str, str])
+    runs_nothing: set[str] = field(default_factory=set[str])
+    """Service instances of which nothing serves or comes: what they are scaled to is for later."""
     sealed: set[str] = field(default_factory=set[str])
     """Variables whose values are never shown."""
     configs: dict[str, list[Json]] = field(default_factory=dict[str, list[Json]])

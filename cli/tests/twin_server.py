@@ -157,7 +157,7 @@ def change_config(platform: Platform, ids: list[str], body: Json, query: dict[st
 def tell_instance(platform: Platform, ids: list[str], body: Json, query: dict[str, str]) -> tuple[int, Json]:
     instance = platform.find(platform.instances(), ids[0])
     if ids[1] == "scale":
-        instance["replicas"]["wanted"] = body["replicas"]
+        instance["replicas"]["wanted"] = 0 if instance["id"] in platform.runs_nothing else body["replicas"]
     if ids[1] == "down":
         instance["active_deployment"] = None
     latest = instance["latest_deployment"]

@@ -104,15 +104,38 @@ def _rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    console = Console(file=sys.stdout, highlight=False, soft_wrap=False)
+    if least_width(columns, rows) > console.width:
+        _blocks(columns, rows)
+        return
     drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for name in columns:
-        drawn.add_column(name.upper(), overflow="fold", no_wrap=name in WHOLE)
+        drawn.add_column(name.upper(), overflow="fold", no_wrap=name not in SENTENCES)
     for row in rows:
         drawn.add_row(*(Text.from_ansi(_status_painted(cell)) for cell in row))
-    Console(file=sys.stdout, highlight=False, soft_wrap=False).print(drawn)
+    console.print(drawn)
 
 
-WHOLE = frozenset({"id", "url", "status"})  # cells that people copy or look for
+def least_width(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+    """How many letters a line must have for the table to be read: only sentences are broken, into pieces of some length."""
+    widest = [max(len(harmless(row[index])) for row in [columns, *rows]) for index in range(len(columns))]
+    needed = (min(width, PIECE) if name in SENTENCES else width for name, width in zip(columns, widest, strict=True))
+    return sum(needed) + 2 * (len(columns) - 1)
+
+
+def _blocks(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A row below the other, a line for each cell: for a terminal that is too narrow for columns."""
+    longest = max(map(len, columns))
+    for number, row in enumerate(rows):
+        if number:
+            say()
+        for name, cell in zip(columns, row, strict=True):
+            if cell:
+                say(f"{paint(name.upper().ljust(longest), 'bold')}  {_status_painted(cell)}")
+
+
+SENTENCES = frozenset({"reason", "source", "value"})  # cells of any length, read rather than copied
+PIECE = 30
 STATUS_STYLES = {"SUCCESS": "green", "FAILED": "red", "CRASHED": "red", "BUILDING": "yellow", "DEPLOYING": "yellow"}
 
 

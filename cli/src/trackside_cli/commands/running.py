@@ -19,12 +19,11 @@ def scale(replicas: Count, flags: Flags, as_json: Json = False) -> None:
     with signed_in() as connection:
         instance = target(connection, flags)
         after = connection.api.scale(instance["id"], replicas)
-    healthy = after["replicas"]["healthy"]
-    _answer(
-        after,
-        f"{after['service_name']} goes to {output.counted(replicas, 'replica')}; {healthy} healthy now.",
-        as_json,
-    )
+    name, count = after["service_name"], output.counted(replicas, "replica")
+    if after["replicas"]["wanted"] == replicas:
+        _answer(after, f"{name} goes to {count}; {after['replicas']['healthy']} healthy now.", as_json)
+    else:
+        _answer(after, f"{name} has {count} from its next deployment on; nothing of it runs now.", as_json)
 
 
 @takes_flags

@@ -99,7 +99,10 @@ def is_done(deployment: Deployment, seen: SeenReplica) -> bool:
 
 def exit_sentence(deployment: Deployment, seen: SeenReplica) -> str:
     """How a container ended, for people."""
-    times = f", {seen.restarts + 1} times" if seen.restarts else ""
+    ends = seen.restarts + (
+        seen.state is SeenState.EXITED
+    )  # who was restarted, or is about to be, has ended that often
+    times = f", {ends} times" if ends > 1 else ""
     if seen.is_out_of_memory:
         limit = deployment.settings.memory_bytes
         size = f" of {limit >> 20} MiB" if limit else ""

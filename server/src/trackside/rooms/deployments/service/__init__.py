@@ -258,7 +258,8 @@ async def active_deployment(
     if active is None and latest is not None and latest.status is Status.DEPLOYING and latest.image:
         return latest
     if active is None:
-        raise errors.NothingToDeploy("The service has no active deployment.")
+        hint = "Bring it back with `trackside redeploy` or `trackside rollback`." if latest else None
+        raise errors.NothingToDeploy("The service has no active deployment.", hint=hint)
     return active
 
 
