@@ -109,5 +109,6 @@ async def polling(platform: Platform, paths: Sequence[str]) -> AsyncGenerator[li
     try:
         yield found
     finally:
+        process.stdin.close()  # which is how it is told to end
         output, _ = await process.communicate()
     found += json.loads(output)
