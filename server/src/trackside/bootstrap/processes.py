@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from ipaddress import IPv4Network
 from pathlib import Path
 from uuid import UUID
@@ -68,8 +69,9 @@ def access_log(house: House) -> AccessLog:
 
 
 def yield_to_others(is_behind: bool) -> None:
-    """Give this process the place of everybody else, or the one behind them."""
-    os.setpriority(os.PRIO_PROCESS, 0, 0 if is_behind else BEHIND_OTHERS)
+    """Give this process the place of everybody else, or the one behind them; where it may not come forward it stays behind."""
+    with suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, 0, 0 if is_behind else BEHIND_OTHERS)
 
 
 class Accesses:
