@@ -27,6 +27,7 @@ UNREACHED = {
     "WorkspaceCreated": "the first start makes it, before anything runs",
     "Grow": "takes four hundred services; the edge's own tests come to it",
     "Open": "takes a boot of the machine; the tests of that strike there",
+    "UploadDropped": "a timer makes it, of uploads an hour old, in one transaction; what it leaves on the disk goes with the next pass",
     "TokenCreated": "a host command makes it, in one transaction",
     "TokenRevoked": "a host command makes it, in one transaction",
 }
