@@ -119,6 +119,19 @@ async def test_a_build_that_the_machine_holds_up_says_so_and_is_done_when_the_ca
     assert await told(room, made) == ["DeploymentHeldUp", "DeploymentResumed"]
 
 
+async def test_an_image_that_nobody_is_there_to_be_asked_for_is_waited_for(room: EngineRoom) -> None:
+    made = await room.deploy((await room.a_service()).id, "app:1")
+    room.images.is_away = True
+    with pytest.raises(ConnectionRefusedError):
+        await room.engine.prepare(room.platform.workspace_id, made.id)
+    waiting = await room.read(made.id)
+    assert waiting.ended_at is None
+    assert waiting.reason == "The platform's machine does not let it be prepared: the container engine does not answer."
+    room.images.is_away = False
+    await room.run_jobs(made)
+    assert (await room.read(made.id)).status is Status.SUCCESS
+
+
 async def explain(room: EngineRoom, made: Deployment) -> Explanation:
     async with room.transaction() as tx:
         return await explain_deployment(tx, room.platform.actor, made.id)

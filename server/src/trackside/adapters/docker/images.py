@@ -12,10 +12,11 @@ import aiohttp
 from aiodocker import Docker, DockerError
 from aiodocker.jsonstream import json_stream_stream  # pyright: ignore[reportUnknownVariableType]
 
+from trackside.adapters.docker import failures
 from trackside.adapters.docker.connection import LazyEngine
 from trackside.adapters.docker.manifests import LABEL
 from trackside.adapters.docker.references import may_ask, mirrored, registry_of, split_reference
-from trackside.rooms.builds.errors import ImageGone, ImageUnavailable, RegistryRefused
+from trackside.rooms.builds.errors import EngineAway, ImageGone, ImageUnavailable, RegistryRefused
 from trackside.rooms.builds.model import Image, ImageConfig, ImageSource
 from trackside.rooms.builds.ports import BuildLog
 
@@ -161,7 +162,7 @@ class DockerImages:
 
 
 class _explained:
-    """Turns what the engine's client raises into `ImageUnavailable`."""
+    """Turns what the engine's client raises into `ImageUnavailable`, or `EngineAway` where it was not there, or went away."""
 
     def __init__(self, subject: str) -> None:
         self._subject = subject
@@ -171,12 +172,18 @@ class _explained:
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         match error:
+            case DockerError() if error.status == failures.UNREACHED:
+                raise EngineAway(f"The container engine can't be asked for the image `{self._subject}`.") from error
             case DockerError():
                 raise ImageUnavailable(f"The image `{self._subject}` can't be had: {error.message}.") from error
-            case aiohttp.ClientError() | TimeoutError() | OSError():
+            case TimeoutError():
                 raise ImageUnavailable(
-                    f"The container engine can't be asked for the image `{self._subject}`: {str(error) or 'it did not answer in time'}.",
+                    f"The container engine can't be asked for the image `{self._subject}`: it did not answer in time.",
                     hint="Look at `trackside server status`.",
+                ) from error
+            case aiohttp.ClientError() | OSError():
+                raise EngineAway(
+                    f"The container engine can't be asked for the image `{self._subject}`: {error or type(error).__name__}."
                 ) from error
             case _:
                 return

@@ -4,17 +4,20 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from trackside.rooms.builds.errors import ImageGone, ImageUnavailable
+from trackside.rooms.builds.errors import EngineAway, ImageGone, ImageUnavailable
 from trackside.rooms.builds.model import Image, ImageConfig
 from trackside.rooms.builds.ports import BuildLog
 
 
 class MemoryImages:
-    """`registry` is what can be pulled, by reference; `in_use` holds the content ids that containers use."""
+    """`registry` is what can be pulled, by reference; `in_use` holds the content ids that containers use; `is_away` plays an engine
+    that is not there to be asked.
+    """
 
     def __init__(self) -> None:
         self.registry: dict[str, Image] = {}
         self.in_use: set[str] = set()
+        self.is_away = False
         self._images: dict[str, Image] = {}
         self._names: dict[str, str] = {}
         self._given_up: set[str] = set()
@@ -33,6 +36,8 @@ class MemoryImages:
         self._built.add(image.id)
 
     async def pull(self, reference: str, log: BuildLog, name: str, *, from_engine: bool = False) -> Image:
+        if self.is_away:
+            raise EngineAway(f"The container engine can't be asked for the image `{reference}`.")
         image = self._on_engine(reference) if from_engine else None
         if image is None:
             await log(f"Pulling {reference}")

@@ -59,6 +59,13 @@ class ImageUnavailable(TracksideError):
     hint = "Check the image's name, and that the machine's container engine can reach its registry."
 
 
+class EngineAway(ImageUnavailable):
+    """Nobody was there to be asked for the image: that says nothing of it."""
+
+    code = "builds.engine_away"
+    hint = "It goes on when the container engine is back: look at `trackside server status`."
+
+
 class RegistryRefused(ImageUnavailable):
     """The operator has named the registries that may be asked, and this is none of them."""
 

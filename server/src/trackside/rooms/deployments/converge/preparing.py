@@ -17,6 +17,7 @@ from trackside.kit import failpoints
 from trackside.kit.db import Database, Transaction
 from trackside.kit.errors import Kind, TracksideError
 from trackside.rooms.builds import service as builds
+from trackside.rooms.builds.errors import EngineAway
 from trackside.rooms.builds.model import BuildSettings, Commit, GitCredentials, GitSource, ImageSource, Source
 from trackside.rooms.builds.ports import BuildLog
 from trackside.rooms.deployments import events, store
@@ -146,6 +147,8 @@ class Preparer:
                 await self._while_wanted(task, self._run(task))
         except Unwanted:
             await self._builds.cancel(deployment_id)
+        except EngineAway as error:
+            raise OSError(errno.ECONNREFUSED, "the container engine does not answer") from error
         except TracksideError as error:
             await self._fail(workspace_id, deployment_id, error)
         except Exception as error:
