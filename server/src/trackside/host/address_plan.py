@@ -5,7 +5,6 @@ from ipaddress import IPv4Network
 
 from trackside.host.errors import AddressesExhausted
 
-POOL_PREFIX = 16
 BUILD_PREFIX = 24
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from trackside.host.files import read_json, write_json
+from trackside.host.files import write_json
 from trackside.host.layout import Layout
 from trackside.host.process_table import all_processes
 
@@ -73,13 +73,6 @@ def mark_prepared(version: Version, source: Path) -> None:
 def prepared_versions(layout: Layout) -> list[Version]:
     """Those that upgrades prepared, in the order of their directories' names."""
     return [version_in(found.parent) for found in sorted(layout.versions.glob(f"*/{MARK}"))]
-
-
-def former_version(layout: Layout) -> Version | None:
-    """The version before the last upgrade, where it is still there."""
-    directory = (read_json(layout.upgrade_file) or {}).get("from_directory")
-    found = version_in(Path(directory)) if directory else None
-    return found if found and found.number else None
 
 
 def remove_unused(layout: Layout, keep: Iterable[Version]) -> list[Path]:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 PORT = 53
 TRY_SECONDS = 2.0
-LARGEST = 65535
 
 
 class Nameservers:

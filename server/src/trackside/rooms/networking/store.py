@@ -104,7 +104,6 @@ route_reports = Table(
 )
 Routed = tuple[Route, UUID | None, datetime | None]
 """A route, the deployment it leads to, and when the edge confirmed this very version of it (None: not yet)."""
-OBSERVED = (backend_reports, route_reports)
 READ_MODELS = (subnets, hosts, backends, routes)
 
 
