@@ -21,9 +21,11 @@ from trackside.config import Settings
 from trackside.entry.edge import run as edge
 from trackside.entry.worker import builder, deployer, monitor
 from trackside.kit.clock import SystemClock
+from trackside.kit.db import Database
 from trackside.rooms.networking import service as networking
 from trackside.rooms.networking.model import Access, BackendReport, EdgeState
 from trackside.rooms.telemetry import service as telemetry
+from trackside.rooms.telemetry.ports import LogStore
 
 BEHIND_OTHERS = 10
 """The niceness of what may come a little later."""
@@ -65,7 +67,7 @@ def haproxy_options(found: Settings) -> HAProxyOptions:
 
 def access_log(house: House) -> AccessLog:
     """The reader of HAProxy's log. Whoever is served comes before it, until it has fallen far behind."""
-    return AccessLog(haproxy_options(house.settings), Accesses(house), yield_to_others)
+    return AccessLog(haproxy_options(house.settings), Accesses(house.database, house.log_store()), yield_to_others)
 
 
 def yield_to_others(is_behind: bool) -> None:
@@ -77,26 +79,30 @@ def yield_to_others(is_behind: bool) -> None:
 class Accesses:
     """Keeps what was requested of each service instance that there is."""
 
-    def __init__(self, house: House) -> None:
-        self._house = house
-        self._keeper = telemetry.AccessKeeper(house.log_store())
+    def __init__(self, database: Database, store: LogStore) -> None:
+        self._database = database
+        self._keeper = telemetry.AccessKeeper(store)
         self._owners: dict[UUID, UUID] = {}
+        self._nobodys: frozenset[UUID] = frozenset()
         self._read_at = float("-inf")
 
     async def __call__(self, entries: Sequence[Access]) -> None:
-        """Errors: `LogsUnavailable`, and those of the database while nothing was ever read of it."""
-        await self._refresh()
+        """Errors: `LogsUnavailable`, and those of the database where it must say whose something is."""
+        asked = {entry.service_instance_id for entry in entries if entry.service_instance_id}
+        await self._refresh(asked - self._owners.keys() - self._nobodys)
         await self._keeper.keep(entries, self._owners)
 
-    async def _refresh(self) -> None:
+    async def _refresh(self, unknown: set[UUID]) -> None:
+        """Read anew from time to time, and at once for one that was not there at the last time: its first requests count."""
         now = time.monotonic()
-        if now < self._read_at + OWNERS_SECONDS:
+        if not unknown and now < self._read_at + OWNERS_SECONDS:
             return
         try:
-            async with self._house.database.transaction() as tx:
+            async with self._database.transaction() as tx:
                 self._owners = await networking.workspaces(tx)
+            self._nobodys = (self._nobodys | unknown if unknown else frozenset[UUID]()) - self._owners.keys()
         except (SQLAlchemyError, OSError):
-            if not self._owners:
+            if unknown:
                 raise
         self._read_at = now
 

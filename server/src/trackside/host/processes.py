@@ -204,7 +204,7 @@ class Supervisor:
     @property
     def _launch(self) -> Launch:
         """It adopts what its processes leave behind, so that no dead process waits for ever for someone to take note."""
-        argv = (sys.executable, "-m", "supervisor.supervisord", "-c", str(self._config_file))
+        argv = (sys.executable, "-m", "trackside.host.supervising", "-c", str(self._config_file))
         lock = str(self._plan.locks / OWN_LOCK)
         return Launch(argv=argv, directory=str(self._plan.directory), adopts_orphans=True, lock=lock, gives_up=True)
 
