@@ -49,6 +49,7 @@ def test_build_and_request_logs(trackside: Run, platform: Platform, deployment: 
     platform.a_line(deployment, "app")
     platform.a_line(deployment, kind, kind=kind)
     assert trackside("logs", flag).out.endswith(f" {kind}\n")
+    assert ("Requests" if kind == "http" else deployment["id"]) in trackside("logs", flag).err
     assert len(trackside("logs", flag).out.splitlines()) == 1
 
 
@@ -184,6 +185,39 @@ def test_following_outlives_a_restart_of_the_api(
     ran = process("logs", "-f")
     assert ran.returncode == 0
     assert [line.split()[1] for line in ran.stdout.decode().splitlines()] == ["before", "after"]
+
+
+def test_following_goes_on_with_the_deployment_that_comes_in_its_place(
+    trackside: Run, platform: Platform, deployment: Json
+) -> None:
+    platform.a_line(deployment, "old")
+    following: list[Json] = []
+
+    def replaced() -> None:
+        if not following:
+            following.append(platform.a_deployment(platform.instance(), [], status="SUCCESS"))
+            platform.a_line(following[0], "new")
+            deployment["status"] = "REMOVED"
+        else:
+            following[0]["status"] = "REMOVED"
+
+    platform.during_follow = replaced
+    ran = trackside("logs", "-f")
+    assert [line.split()[1] for line in ran.out.splitlines()] == ["old", "new"]
+    assert [line.split()[1] for line in ran.err.splitlines()] == [f"{one['id']}," for one in (deployment, *following)]
+
+
+def test_following_a_deployment_that_is_named_ends_with_it(
+    trackside: Run, platform: Platform, deployment: Json
+) -> None:
+    def replaced() -> None:
+        following = platform.a_deployment(platform.instance(), [], status="SUCCESS")
+        platform.a_line(following, "new")
+        deployment["status"] = "REMOVED"
+
+    platform.a_line(deployment, "old")
+    platform.during_follow = replaced
+    assert trackside("logs", "-f", deployment["id"]).out.endswith(" old\n")
 
 
 def test_following_a_removed_deployment_shows_what_is_there_and_ends(

@@ -130,10 +130,26 @@ def test_a_restart_says_what_made_way_for_it(trackside: Run, platform: Platform,
 
 
 def test_down_stops_nothing_where_nobody_can_confirm_it(trackside: Run, platform: Platform, instance: Json) -> None:
+    platform.a_deployment(instance, [], status="SUCCESS")
     ran = trackside("down")
     assert ran.code == 2
     assert "Nothing was stopped: nobody is here to confirm it." in ran.err
     assert platform.sent("POST", "/down") == []
+
+
+def test_down_asks_nothing_where_nothing_runs(trackside: Run, platform: Platform, instance: Json) -> None:
+    platform.a_deployment(instance, [], status="REMOVED")
+    assert trackside("down").out == "Nothing of web runs.\n"
+    platform.a_deployment(instance, [], status="BUILDING")
+    assert trackside("down").code == 2
+
+
+def test_a_deployment_that_was_taken_back_is_no_news_in_the_status(
+    trackside: Run, platform: Platform, instance: Json
+) -> None:
+    platform.a_deployment(instance, [], status="SUCCESS")
+    platform.a_deployment(instance, [], status="REMOVED")
+    assert "newest" not in trackside("status").out
 
 
 CHANGES = [
@@ -304,6 +320,7 @@ def test_what_was_deleted_is_told_to_programs(trackside: Run, platform: Platform
 
 
 def test_down_asks_at_a_terminal_unless_it_is_sure(signed_in: None, platform: Platform, instance: Json) -> None:
+    platform.a_deployment(instance, [], status="SUCCESS")
     on_a_terminal("down", answer=b"n\n")
     assert not platform.sent("POST", "/down")
     on_a_terminal("down", "--yes")

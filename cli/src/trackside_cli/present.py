@@ -75,11 +75,11 @@ def _instance_cells(instance: ServiceInstance, now: datetime) -> list[str]:
 
 
 def instance_status(instance: ServiceInstance) -> str:
-    """The active deployment's status, and the newest one's where that is another."""
+    """The active deployment's status, and the newest one's where that is another and was not taken back."""
     active, latest = instance["active_deployment"], instance["latest_deployment"]
     if active is None:
         return status_text(latest) if latest else "not deployed"
-    if latest is None or latest["id"] == active["id"]:
+    if latest is None or latest["id"] == active["id"] or latest["status"] in ("REMOVED", "SKIPPED"):
         return active["status"]
     return f"{active['status']}, newest {status_text(latest)}"
 

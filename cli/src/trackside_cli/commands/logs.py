@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Annotated
 
 import typer
@@ -15,6 +16,7 @@ from trackside_cli.log_lines import ReplicaNames, in_time_order
 from trackside_cli.patience import Patience
 
 DEFAULT_LINES = 1000
+SEARCHED = 100
 
 
 @dataclass(frozen=True)
@@ -58,21 +60,35 @@ def logs(flags: Flags, choice: Choice, deployment: DeploymentId = None, as_json:
 
     Without DEPLOYMENT it is the newest; while that is still being built, the active one (with --build, the newest).
     Lines of several replicas are in the order of their times, each after the replica's number, or the end of its id
-    where it is gone. What is followed comes as it is stored.
+    where it is gone. What is followed comes as it is stored; with the next deployment it goes on, unless one is named.
     """
     query = choice.query()
     with signed_in() as connection:
         api = connection.api
-        of = (
-            api.deployment(deployment_id(deployment))
-            if deployment
-            else _default(api, connection.api_url, flags, query.kind)
-        )
-        if not as_json:
-            output.note(f"Deployment {of['id']}, {of['status']}", "dim")
-        names = ReplicaNames(of)
-        for line in _lines(api, of["id"], query, choice):
-            _print(line, names, as_json=as_json)
+        if deployment:
+            of: Deployment | None = api.deployment(deployment_id(deployment))
+        else:
+            of = _default(api, connection.api_url, flags, query.kind)
+        while of:
+            if not as_json:
+                output.note(_heading(of, query.kind), "dim")
+            names = ReplicaNames(of)
+            for line in _lines(api, of["id"], query, choice):
+                _print(line, names, as_json=as_json)
+                query = replace(query, after=line["seq"]) if query.kind == "http" else query
+            goes_on = choice.follow and not choice.build and not deployment
+            of, choice = _next(api, of) if goes_on else None, replace(choice, lines=None)
+
+
+def _heading(of: Deployment, kind: str) -> str:
+    """Requests are the service's, whichever deployment answered them."""
+    return "Requests to the service" if kind == "http" else f"Deployment {of['id']}, {of['status']}"
+
+
+def _next(api: Api, ended: Deployment) -> Deployment | None:
+    """The deployment that came in the place of one that is over; None where nothing did."""
+    newer = takewhile(lambda one: one["id"] != ended["id"], api.deployments(ended["service_instance_id"], SEARCHED))
+    return next((one for one in newer if one["status"] not in follow.GONE | follow.BEFORE_RUNNING), None)
 
 
 def _default(api: Api, api_url: str, flags: Flags, kind: str) -> Deployment:
@@ -87,6 +103,9 @@ def _default(api: Api, api_url: str, flags: Flags, kind: str) -> Deployment:
 
 def _lines(api: Api, of: str, query: LogQuery, choice: Choice) -> Iterator[LogLine]:
     patience = Patience(output.note)
+    if query.after is not None:
+        yield from follow.follow(api, of, query, patience)
+        return
     # Where following begins if nothing is shown before: asked first, so that no line falls between.
     newest = api.logs(of, LogQuery(kind=query.kind, limit=1, newest=True)) if choice.follow else []
     last = newest[-1]["seq"] if newest else None

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from trackside_cli import output, present
+from trackside_cli import output, present, watch
 from trackside_cli.client.types import ServiceInstance
 from trackside_cli.commands.flags import Flags, Json, Yes, ask_first, signed_in, takes_flags, target
 
@@ -46,11 +46,19 @@ def down(flags: Flags, yes: Yes = False, as_json: Json = False) -> None:
     """
     with signed_in() as connection:
         instance = target(connection, flags)
+        runs = _runs(instance)
         question = f"Stop {instance['service_name']} in {instance['environment_name']}?"
-        if not ask_first(question, is_sure=yes, otherwise="Nothing was stopped"):
+        if not ask_first(question, is_sure=yes or not runs, otherwise="Nothing was stopped"):
             return
         after = connection.api.down(instance["id"])
-    _answer(after, f"{after['service_name']} goes down.", as_json)
+    name = after["service_name"]
+    _answer(after, f"{name} goes down." if runs else f"Nothing of {name} runs.", as_json)
+
+
+def _runs(instance: ServiceInstance) -> bool:
+    """Whether there is something to stop, or on its way: where not, nobody needs to confirm."""
+    latest = instance["latest_deployment"]
+    return bool(instance["active_deployment"] or (latest and latest["status"] not in watch.OVER))
 
 
 def _answer(instance: ServiceInstance, sentence: str, as_json: bool) -> None:
