@@ -1,13 +1,18 @@
 """Waiting for a deployment, and sending it: interrupted, refused, through an API that is away or busy."""
 
+import itertools
 import signal
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
+import pytest
+
 from harness import REPOSITORY, Run
-from twin import STAYS, SUCCEEDS, Json, Platform, Refused
+from trackside_cli.commands.flags import connected
+from trackside_cli.watch import Watch
+from twin import STAYS, SUCCEEDS, TOKEN, Json, Platform, Refused, a_step
 from twin_server import Twin
 
 
@@ -98,3 +103,19 @@ def test_a_deployment_request_that_was_sent_is_not_sent_again(trackside: Run, pl
     platform.refuse("/deployments", Refused("unavailable", "Busy."))
     assert trackside("deploy", "--repo", REPOSITORY).code == 7
     assert not platform.deployments
+
+
+def test_a_step_that_takes_long_says_once_what_it_waits_for(
+    platform: Platform, twin: Twin, capsys: pytest.CaptureFixture[str]
+) -> None:
+    platform.a_project("demo", "web")
+    health = {"status": "DEPLOYING", "steps": [a_step("CREATE_CONTAINER"), a_step("HEALTHCHECK", is_done=False)]}
+    made = platform.a_deployment(platform.instance(), [health, health, health, health, {"status": "FAILED"}])
+    waits_for = "The edge has to find its replica well; that may take 300 s."
+    platform.explanations[made["id"]] = {"waits_for": waits_for}
+    seconds = itertools.count(step=4.0)
+    with connected(twin.url, TOKEN) as connection:
+        Watch(connection.api, made, quiet=False, now=lambda: next(seconds)).until_over()  # pyright: ignore[reportArgumentType]
+    lines = [line for line in capsys.readouterr().err.splitlines() if "created" not in line.lower()]
+    assert lines[-2:] == ["• Healthcheck", f"  {waits_for}"]
+    assert " ".join(lines).count(waits_for) == 1

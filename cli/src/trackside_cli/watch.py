@@ -1,5 +1,7 @@
 """Watching a deployment until it is over: steps with their times, the build's lines, then the end as it was."""
 
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 from trackside_cli import follow, moments, output, present, scope
@@ -13,6 +15,7 @@ OVER = frozenset({"SUCCESS", "FAILED", "CRASHED", "SKIPPED", "REMOVED", "SLEEPIN
 PAUSES = ((3.0, 0.1), (15.0, 0.25))  # until so many seconds have passed, ask this often; seconds
 CALM_PAUSE = 1.0
 LAST_LINES = 20
+LONG_SECONDS = 10.0  # a step that takes longer says what it waits for
 REMARKS = {
     "QUEUED": "Waiting for its turn.",
     "WAITING": "Waiting for what it depends on.",
@@ -22,25 +25,29 @@ REMARKS = {
 
 
 class Watch:
-    """Follows one deployment. `quiet` shows nothing (for `--json`)."""
+    """Follows one deployment. `quiet` shows nothing (for `--json`); `now` counts seconds."""
 
-    def __init__(self, api: Api, deployment: Deployment, *, quiet: bool) -> None:
+    def __init__(
+        self, api: Api, deployment: Deployment, *, quiet: bool, now: Callable[[], float] = moments.monotonic
+    ) -> None:
         self._api = api
         self._deployment = deployment
         self._quiet = quiet
         self._patience = Patience(self._note)
         self._place: int | None = None
+        self._now = now
         self._shown: set[tuple[str, str]] = set()
+        self._begun: dict[str, float] = {}
         self._build = LogQuery(kind="build")
 
     def until_over(self) -> Deployment:
         """The deployment as it ended."""
-        started = moments.monotonic()
+        started = self._now()
         while True:
             self._show()
             if self._deployment["status"] in OVER:
                 return self._deployment
-            moments.pause(pause_after(moments.monotonic() - started))
+            moments.pause(pause_after(self._now() - started))
             self._deployment = self._patience.call(lambda: self._api.deployment(self._deployment["id"]))
 
     def _show(self) -> None:
@@ -73,6 +80,17 @@ class Watch:
                 output.note(f"✗ {label}: {output.harmless(step['error'])}", "red")
         elif step["completed_at"] and self._is_first(name, "ended"):
             output.note(f"✓ {label}  {moments.span(step['started_at'], step['completed_at'])}", "green")
+        elif not step["completed_at"] and name != "BUILD_IMAGE":
+            self._explain_if_long(name)
+
+    def _explain_if_long(self, name: str) -> None:
+        """Say once what a step waits for that takes its time without a word, such as an app that does not answer."""
+        now = self._now()
+        if now - self._begun.setdefault(name, now) < LONG_SECONDS or not self._is_first(name, "long"):
+            return
+        with suppress(CommandError):
+            if waits_for := self._api.explanation(self._deployment["id"])["waits_for"]:
+                output.note(f"  {output.harmless(waits_for)}", "dim")
 
     def _show_build(self) -> None:
         for line in follow.pages(self._api, self._deployment["id"], self._build, self._patience):

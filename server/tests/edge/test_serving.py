@@ -326,7 +326,7 @@ async def test_the_edge_starts_without_the_database_and_mends_what_it_finds(
 
 async def test_pages_name_the_cause(site: Site) -> None:
     assert (await fetch(target(site))).status == 404
-    expected = {Page.STARTING: "starting", Page.CRASHED: "crashed", Page.STOPPED: "stopped"}
+    expected = {Page.STARTING: "starting", Page.CRASHED: "crashed", Page.STOPPED: "taken down, or none has succeeded"}
     for page, word in expected.items():
         await site.apply([], site.route(page))
         answer = await fetch(target(site))

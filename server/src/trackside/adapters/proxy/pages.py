@@ -57,9 +57,9 @@ PAGES: dict[Page, ErrorPage] = {
     Page.STOPPED: ErrorPage(
         503,
         "edge.app_stopped",
-        "The app is stopped",
-        "This app has no active deployment.",
-        "If it is yours, deploy it with `trackside up` or `trackside redeploy`.",
+        "No version of the app runs",
+        "This app has no active deployment: it was taken down, or none has succeeded yet.",
+        "If it is yours, `trackside deployments` shows how the last one ended; `trackside up` or `trackside redeploy` deploys it.",
     ),
 }
 FAILURES: tuple[ErrorPage, ...] = (
