@@ -64,7 +64,10 @@ async def stopped(store: BaseImageStore) -> BuildFailed:
 async def test_a_mirror_of_packages_that_hangs_is_given_up(store: MakeStore) -> None:
     """It takes eleven seconds: mmdebstrap, told to end, waits for its helper, until all of them are killed."""
 
+    namespaces: set[str] = set()
+
     async def ignore(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        namespaces.update(os.readlink(f"/proc/{pid}/ns/mnt") for pid in processes_with(f"127.0.0.1:{port}/debian"))
         with suppress(asyncio.CancelledError, ConnectionError):
             await reader.read()
         writer.close()
@@ -77,6 +80,8 @@ async def test_a_mirror_of_packages_that_hangs_is_given_up(store: MakeStore) -> 
     assert found.sentence.startswith("Making the base image Debian bookworm from packages was stopped")
     assert (found.limit, "apt_mirror" in found.hint) == (Limit.TIME, True)
     assert not processes_with(f"127.0.0.1:{port}/debian")
+    assert namespaces
+    assert os.readlink("/proc/self/ns/mnt") not in namespaces, "what it mounts would stay when it is killed"
 
 
 async def test_an_engine_that_does_not_take_an_image_is_given_up_and_the_image_is_kept(

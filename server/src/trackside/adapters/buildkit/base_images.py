@@ -3,6 +3,7 @@
 import asyncio
 import fcntl
 import os
+import shutil
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -112,12 +113,16 @@ class BaseImageStore:
         await self._engine.client.images.tag(f"trackside/debian:{suite}", repository, tag=tag)
 
     async def _bootstrap(self, suite: str, archive: Path, log: BuildLog) -> None:
+        if shutil.which("mmdebstrap", path=PROGRAMS) is None:
+            raise BuildFailed("mmdebstrap is missing on this machine.", hint="`apt-get install mmdebstrap`")
         await log(f"Making the base image Debian {suite} from packages; once, about half a minute")
         layer, sources = archive.with_suffix(".layer"), archive.with_suffix(".sources")
         sources.write_text(sources_list(suite, DEFAULT_MIRROR))
         network = self._options.network
         command = bootstrap_command(Bootstrap(suite, layer, sources), network.apt_mirror, network.ca_bundle)
-        environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "SOURCE_DATE_EPOCH": str(EPOCH), "LC_ALL": "C.UTF-8"}
+        if os.geteuid() == 0:
+            command = [*OWN_MOUNTS, *command]
+        environment = {"PATH": PROGRAMS, "SOURCE_DATE_EPOCH": str(EPOCH), "LC_ALL": "C.UTF-8"}
         environment["TMPDIR"] = str(self.directory)
         try:
             code = await self._run(f"Making the base image Debian {suite} from packages", command, environment, log)
@@ -127,8 +132,6 @@ class BaseImageStore:
                     hint="Check the machine's Debian mirror (setting `apt_mirror`) and its certificates (`ca_bundle`).",
                 )
             await asyncio.to_thread(write_image_archive, layer, archive, f"trackside/debian:{suite}")
-        except FileNotFoundError as error:
-            raise BuildFailed("mmdebstrap is missing on this machine.", hint="`apt-get install mmdebstrap`") from error
         finally:
             layer.unlink(missing_ok=True)
             sources.unlink(missing_ok=True)
@@ -158,6 +161,11 @@ class BaseImageStore:
                 ),
             ) from error
 
+
+PROGRAMS = "/usr/sbin:/usr/bin:/sbin:/bin"
+OWN_MOUNTS = ("/usr/bin/unshare", "--mount", "--")
+"""As root mmdebstrap mounts /proc and others below its directory, and leaves them there when it is killed. In a namespace of its own
+they go with it; elsewhere it makes one by itself."""
 
 _HINT = (
     "Start from a Debian image (`FROM debian:bookworm-slim`), or let the build engine reach the registry: "
