@@ -11,7 +11,14 @@ import pytest
 from contracts.proxy import a_backend, a_route
 from trackside.adapters.proxy import config, pages, snapshot
 from trackside.adapters.proxy.access import read_line
-from trackside.adapters.proxy.access_log import CHUNK, complete_lines
+from trackside.adapters.proxy.access_log import (
+    CHUNK,
+    LINES_AT_ONCE,
+    POLL_SECONDS,
+    SHORTEST_POLL,
+    complete_lines,
+    next_pause,
+)
 from trackside.adapters.proxy.files import ProxyFiles
 from trackside.adapters.proxy.launch import SPARE_DESCRIPTORS, arguments, command, fitting, options_of
 from trackside.adapters.proxy.options import HAProxyOptions
@@ -133,6 +140,18 @@ def test_only_complete_lines_are_taken() -> None:
     assert complete_lines(b"one\ntwo\nthr") == ([b"one", b"two"], 8)
     assert complete_lines(b"one") == ([], 0)
     assert complete_lines(b"x" * CHUNK) == ([], CHUNK)
+
+
+def test_the_more_lines_come_the_more_often_few_are_taken() -> None:
+    """So that what they take of a processor is spread, down to a shortest pause; without lines it looks now and then."""
+    assert next_pause(POLL_SECONDS, 0) == next_pause(POLL_SECONDS, 3) == POLL_SECONDS
+    for rate in (1_000, 5_000, 10_000):
+        pause = POLL_SECONDS
+        for _ in range(3):
+            pause = next_pause(pause, round(rate * pause))
+        assert round(rate * pause) == pytest.approx(LINES_AT_ONCE, rel=0.01)
+    assert next_pause(POLL_SECONDS, 1_000_000) == SHORTEST_POLL
+    assert next_pause(SHORTEST_POLL, 1) == POLL_SECONDS
 
 
 @pytest.mark.parametrize("line", [b"", b"{}", b"Proxy edge stopped.", b"\t" * 13, b"1\t" * 13 + b"{|}"])

@@ -30,7 +30,9 @@ class Refusing(MemoryLogStore):
 
 def an_access(instance_id: UUID, path: str) -> Access:
     now = datetime.now(UTC)
-    return Access(now, instance_id, None, None, "r", "GET", "host", path, 200, 1, 1, 1, 1, "127.0.0.1", "", "--")
+    return Access(
+        now, instance_id, None, None, "r", "GET", "host", path, 200, "1", "1", "1", "1", "127.0.0.1", "", "--"
+    )
 
 
 async def paths(store: MemoryLogStore, instance_id: UUID) -> list[str]:

@@ -21,7 +21,9 @@ from trackside.rooms.telemetry.model import LogKind, Stream
 
 def an_access(instance_id: UUID, path: str) -> Access:
     now = datetime.now(UTC)
-    return Access(now, instance_id, None, None, "r", "GET", "host", path, 200, 1, 1, 1, 1, "127.0.0.1", "", "--")
+    return Access(
+        now, instance_id, None, None, "r", "GET", "host", path, 200, "1", "1", "1", "1", "127.0.0.1", "", "--"
+    )
 
 
 async def an_instance_with_a_route(platform: Platform, name: str) -> UUID:

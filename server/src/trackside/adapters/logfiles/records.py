@@ -1,6 +1,6 @@
 """A line of log as a line of text: NDJSON, one object a line, `seq` first. Pure."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -20,7 +20,7 @@ class Record(msgspec.Struct, omit_defaults=True):
     message: str
     level: str = "info"
     replica: UUID | None = None
-    attributes: dict[str, str] = {}
+    attributes: Mapping[str, str] = {}
 
     def line(self) -> Line:
         return Line(self.at, self.message, self.level, self.replica, self.attributes, self.seq)

@@ -30,6 +30,9 @@ FAR_BEHIND = 64 << 20
 """Unread bytes, about 200,000 lines."""
 OFFSET = struct.Struct("<Q")
 POLL_SECONDS = 0.1
+LINES_AT_ONCE = 100
+"""About a millisecond of work. More in one go, ten times a second, is felt in the 99th percentile of everybody's answers."""
+SHORTEST_POLL = 0.01
 COUNT_SECONDS = 5.0
 RETRY_SECONDS = 1.0
 _KEEP_SIZE_PUNCH_HOLE = 0x01 | 0x02
@@ -81,34 +84,35 @@ class AccessLog:
             group.create_task(self._count())
 
     async def _read(self) -> None:
-        descriptor = open_log(self._path, os.O_RDWR)
+        descriptor, pause = open_log(self._path, os.O_RDWR), POLL_SECONDS
         try:
             while True:
                 try:
-                    busy = await self._read_chunk(descriptor)
+                    taken, is_full = await self._read_chunk(descriptor)
                 except Exception as error:  # noqa: BLE001 — whatever the taker fails with: the lines stay in the log
                     log.warning("edge.access_log_waits", error=str(error))
                     await asyncio.sleep(RETRY_SECONDS)
                     continue
-                await asyncio.sleep(0 if busy else POLL_SECONDS)
+                pause = next_pause(pause, taken)
+                await asyncio.sleep(0 if is_full else pause)
         finally:
             os.close(descriptor)
 
-    async def _read_chunk(self, descriptor: int) -> bool:
-        """Take over one chunk; whether there was a full one."""
+    async def _read_chunk(self, descriptor: int) -> tuple[int, bool]:
+        """Take over one chunk: how many lines, and whether it was a full one."""
         (start,) = OFFSET.unpack(os.pread(descriptor, OFFSET.size, 0))
         self._tell(os.fstat(descriptor).st_size - start > FAR_BEHIND)
         data = os.pread(descriptor, CHUNK, start)
         lines, length = complete_lines(data)
         if not length:
-            return False
+            return 0, False
         entries = [entry for line in lines if (entry := read_line(line))]
         if entries:
             await self._on_access(entries)
         os.pwrite(descriptor, OFFSET.pack(start + length), 0)
         _free(descriptor, start, start + length)
         self._taken += len(lines)
-        return len(data) == CHUNK
+        return len(lines), len(data) == CHUNK
 
     async def _count(self) -> None:
         """Keep HAProxy's count to the lines that are unread, and say how many it has dropped."""
@@ -132,6 +136,11 @@ class AccessLog:
         self._taken -= taken
         if dropped:
             log.error("edge.access_lines_dropped", lines=dropped)
+
+
+def next_pause(pause: float, lines: int) -> float:
+    """Seconds until the next look, after one that found these lines in so many: such that as many come as may be taken at once. Pure."""
+    return POLL_SECONDS if not lines else min(POLL_SECONDS, max(SHORTEST_POLL, pause * LINES_AT_ONCE / lines))
 
 
 def unread(path: Path) -> int | None:

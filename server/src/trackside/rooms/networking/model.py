@@ -127,7 +127,9 @@ class BackendReport:
 
 
 class Access(NamedTuple):
-    """One line of the access log. Times in milliseconds. A tuple, for there are very many of them."""
+    """One line of the access log. Times in milliseconds; numbers that are only passed on are texts, of digits alone. A tuple, for
+    there are very many of them.
+    """
 
     at: datetime
     service_instance_id: UUID | None
@@ -138,10 +140,10 @@ class Access(NamedTuple):
     host: str
     path: str
     status: int
-    total_ms: float
-    upstream_ms: float
-    bytes_sent: int
-    bytes_received: int
+    total_ms: str
+    upstream_ms: str
+    bytes_sent: str
+    bytes_received: str
     client: str
     user_agent: str
     ended: str  # the proxy's termination state

@@ -191,9 +191,14 @@ class AccessKeeper:
     async def keep(self, entries: Sequence[Access], owners: Mapping[UUID, UUID]) -> None:
         """`owners`: workspace by service instance. Errors: `LogsUnavailable`."""
         by_instance: dict[UUID, list[Line]] = {}
+        lines: list[Line] = []
+        last: UUID | None = None
         for entry in entries:
-            if entry.service_instance_id is not None and entry.service_instance_id in owners:
-                by_instance.setdefault(entry.service_instance_id, []).append(access_line(entry))
+            if entry.service_instance_id is not last:  # mostly it is the same one again
+                last = entry.service_instance_id
+                lines = by_instance.setdefault(last, []) if last is not None and last in owners else []
+            if last is not None:
+                lines.append(access_line(entry))
         for instance_id, lines in by_instance.items():
             fresh = lines[self._kept.get(instance_id, 0) :]
             await self._store.append(Stream(owners[instance_id], LogKind.HTTP, instance_id), fresh)
@@ -212,17 +217,17 @@ def access_line(entry: Access) -> Line:
         "host": entry.host,
         "path": entry.path,
         "status": _shown(entry.status),
-        "total_ms": _shown(entry.total_ms),
-        "upstream_ms": _shown(entry.upstream_ms),
-        "bytes_sent": _shown(entry.bytes_sent),
-        "bytes_received": _shown(entry.bytes_received),
+        "total_ms": entry.total_ms,
+        "upstream_ms": entry.upstream_ms,
+        "bytes_sent": entry.bytes_sent,
+        "bytes_received": entry.bytes_received,
         "client": entry.client,
         "user_agent": entry.user_agent,
         "ended": entry.ended,
     }
     if entry.deployment_id is None:
         del attributes["deployment_id"]
-    message = f"{entry.method} {entry.path} {entry.status} {entry.total_ms:.0f} ms"
+    message = f"{entry.method} {entry.path} {entry.status} {entry.total_ms} ms"
     return Line(entry.at, message, level, entry.replica_id, attributes)
 
 
