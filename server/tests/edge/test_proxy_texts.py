@@ -13,6 +13,8 @@ from trackside.adapters.proxy import config, pages, snapshot
 from trackside.adapters.proxy.access import read_line
 from trackside.adapters.proxy.access_log import (
     CHUNK,
+    FLOOD,
+    FLOOD_POLL,
     LINES_AT_ONCE,
     POLL_SECONDS,
     SHORTEST_POLL,
@@ -142,16 +144,11 @@ def test_only_complete_lines_are_taken() -> None:
     assert complete_lines(b"x" * CHUNK) == ([], CHUNK)
 
 
-def test_the_more_lines_come_the_more_often_few_are_taken() -> None:
-    """So that what they take of a processor is spread, down to a shortest pause; without lines it looks now and then."""
-    assert next_pause(POLL_SECONDS, 0) == next_pause(POLL_SECONDS, 3) == POLL_SECONDS
-    for rate in (1_000, 5_000, 10_000):
-        pause = POLL_SECONDS
-        for _ in range(3):
-            pause = next_pause(pause, round(rate * pause))
-        assert round(rate * pause) == pytest.approx(LINES_AT_ONCE, rel=0.01)
-    assert next_pause(POLL_SECONDS, 1_000_000) == SHORTEST_POLL
-    assert next_pause(SHORTEST_POLL, 1) == POLL_SECONDS
+def test_the_more_lines_come_the_more_often_few_are_taken_and_in_a_flood_seldom_many() -> None:
+    assert next_pause(0) == next_pause(30) == POLL_SECONDS
+    assert [round(rate * next_pause(rate)) for rate in (1_000, 5_000, 10_000)] == [LINES_AT_ONCE] * 3
+    assert next_pause(FLOOD - 1) == SHORTEST_POLL
+    assert next_pause(FLOOD + 1) == FLOOD_POLL
 
 
 @pytest.mark.parametrize("line", [b"", b"{}", b"Proxy edge stopped.", b"\t" * 13, b"1\t" * 13 + b"{|}"])

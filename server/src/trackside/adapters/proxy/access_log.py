@@ -10,6 +10,7 @@ import asyncio
 import ctypes
 import os
 import struct
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -33,6 +34,8 @@ POLL_SECONDS = 0.1
 LINES_AT_ONCE = 100
 """About a millisecond of work. More in one go, ten times a second, is felt in the 99th percentile of everybody's answers."""
 SHORTEST_POLL = 0.01
+FLOOD, FLOOD_POLL = 15_000, 1.0
+"""From so many lines a second on, the processors are full: then it is each interruption that costs, and few long ones cost least."""
 COUNT_SECONDS = 5.0
 RETRY_SECONDS = 1.0
 _KEEP_SIZE_PUNCH_HOLE = 0x01 | 0x02
@@ -84,17 +87,23 @@ class AccessLog:
             group.create_task(self._count())
 
     async def _read(self) -> None:
-        descriptor, pause = open_log(self._path, os.O_RDWR), POLL_SECONDS
+        descriptor = open_log(self._path, os.O_RDWR)
+        looked_at, taken = time.monotonic(), 0
         try:
             while True:
                 try:
-                    taken, is_full = await self._read_chunk(descriptor)
+                    lines, is_full = await self._read_chunk(descriptor)
                 except Exception as error:  # noqa: BLE001 — whatever the taker fails with: the lines stay in the log
                     log.warning("edge.access_log_waits", error=str(error))
                     await asyncio.sleep(RETRY_SECONDS)
                     continue
-                pause = next_pause(pause, taken)
-                await asyncio.sleep(0 if is_full else pause)
+                taken += lines
+                if is_full:
+                    await asyncio.sleep(0)
+                    continue
+                pause = next_pause(taken / max(time.monotonic() - looked_at, SHORTEST_POLL))
+                looked_at, taken = time.monotonic(), 0
+                await asyncio.sleep(pause)
         finally:
             os.close(descriptor)
 
@@ -138,9 +147,11 @@ class AccessLog:
             log.error("edge.access_lines_dropped", lines=dropped)
 
 
-def next_pause(pause: float, lines: int) -> float:
-    """Seconds until the next look, after one that found these lines in so many: such that as many come as may be taken at once. Pure."""
-    return POLL_SECONDS if not lines else min(POLL_SECONDS, max(SHORTEST_POLL, pause * LINES_AT_ONCE / lines))
+def next_pause(rate: float) -> float:
+    """Seconds until the next look, where so many lines come in a second: such that as many come as may be taken at once. Pure."""
+    if rate > FLOOD:
+        return FLOOD_POLL
+    return min(POLL_SECONDS, max(SHORTEST_POLL, LINES_AT_ONCE / rate)) if rate else POLL_SECONDS
 
 
 def unread(path: Path) -> int | None:

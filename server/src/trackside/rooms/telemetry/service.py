@@ -208,27 +208,31 @@ class AccessKeeper:
 
 def access_line(entry: Access) -> Line:
     """A request as a log line: a sentence to read, and every field to search."""
-    level = "error" if entry.status >= 500 else "warn" if entry.status >= 400 else "info"
+    (
+        at, instance_id, deployment_id, replica_id, request_id, method, host, path,
+        status, total_ms, upstream_ms, sent, received, client, agent, ended,
+    ) = entry  # fmt: skip
+    code = _shown(status)
     attributes = {
-        "service_instance_id": _shown(entry.service_instance_id),
-        "deployment_id": _shown(entry.deployment_id),
-        "request_id": entry.request_id,
-        "method": entry.method,
-        "host": entry.host,
-        "path": entry.path,
-        "status": _shown(entry.status),
-        "total_ms": entry.total_ms,
-        "upstream_ms": entry.upstream_ms,
-        "bytes_sent": entry.bytes_sent,
-        "bytes_received": entry.bytes_received,
-        "client": entry.client,
-        "user_agent": entry.user_agent,
-        "ended": entry.ended,
+        "service_instance_id": _shown(instance_id),
+        "deployment_id": _shown(deployment_id),
+        "request_id": request_id,
+        "method": method,
+        "host": host,
+        "path": path,
+        "status": code,
+        "total_ms": total_ms,
+        "upstream_ms": upstream_ms,
+        "bytes_sent": sent,
+        "bytes_received": received,
+        "client": client,
+        "user_agent": agent,
+        "ended": ended,
     }
-    if entry.deployment_id is None:
+    if deployment_id is None:
         del attributes["deployment_id"]
-    message = f"{entry.method} {entry.path} {entry.status} {entry.total_ms} ms"
-    return Line(entry.at, message, level, entry.replica_id, attributes)
+    level = "error" if status >= 500 else "warn" if status >= 400 else "info"
+    return Line(at, f"{method} {path} {code} {total_ms} ms", level, replica_id, attributes)
 
 
 async def collect_garbage(database: Database, store: LogStore, *, is_trial: bool = False) -> list[Freed]:
