@@ -169,6 +169,15 @@ class World:
         self.image = service.newest["image_id"]
         return service
 
+    def clear(self) -> None:
+        """Delete every project that earlier tests have left, and wait until the engine has nothing of them."""
+        for project in self.get("/v1/projects")["projects"]:
+            path = f"/v1/projects/{project['id']}"
+            self.insist("DELETE", path, lambda path=path: self.get(path) is None)
+        self.services.clear()
+        self.image = ""  # it goes with them
+        until(lambda: not self.containers(), 120, self.containers)
+
     def engine(self, *arguments: str) -> str:
         """The engine's own program; what it said, "" where it could not."""
         with suppress(subprocess.CalledProcessError):
