@@ -1,15 +1,14 @@
 """Access lines are stored once each, also where one of their streams can't be written for a while."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 import pytest
 
+from logs.accesses import an_access, paths
 from trackside.adapters.memory.logs import MemoryLogStore
-from trackside.rooms.networking.model import Access
 from trackside.rooms.telemetry.errors import LogsUnavailable
-from trackside.rooms.telemetry.model import Line, LogKind, Stream
+from trackside.rooms.telemetry.model import Line, Stream
 from trackside.rooms.telemetry.service import AccessKeeper
 
 WORKSPACE = uuid4()
@@ -28,18 +27,6 @@ class Refusing(MemoryLogStore):
         await super().append(stream, lines)
 
 
-def an_access(instance_id: UUID, path: str) -> Access:
-    now = datetime.now(UTC)
-    return Access(
-        now, instance_id, None, None, "r", "GET", "host", path, 200, "1", "1", "1", "1", "127.0.0.1", "", "--"
-    )
-
-
-async def paths(store: MemoryLogStore, instance_id: UUID) -> list[str]:
-    lines = await store.read(Stream(WORKSPACE, LogKind.HTTP, instance_id))
-    return [line.message.split()[1] for line in lines]
-
-
 async def test_a_stream_that_can_t_be_written_doubles_no_line_of_the_others() -> None:
     store, first, second = Refusing(), uuid4(), uuid4()
     keeper, owners = AccessKeeper(store), {first: WORKSPACE, second: WORKSPACE}
@@ -51,5 +38,5 @@ async def test_a_stream_that_can_t_be_written_doubles_no_line_of_the_others() ->
     store.refused = None
     await keeper.keep([*batch, an_access(first, "/3")], owners)
     await keeper.keep([an_access(first, "/4")], owners)
-    assert await paths(store, first) == ["/1", "/3", "/4"]
-    assert await paths(store, second) == ["/2"]
+    assert await paths(store, WORKSPACE, first) == ["/1", "/3", "/4"]
+    assert await paths(store, WORKSPACE, second) == ["/2"]

@@ -1,6 +1,5 @@
 """Whose a line of the access log is, asked of the real database."""
 
-from datetime import UTC, datetime
 from uuid import UUID
 
 import psycopg
@@ -9,21 +8,14 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from conftest import Platform, Server
+from logs.accesses import an_access, paths
 from trackside.adapters.memory.logs import MemoryLogStore
 from trackside.bootstrap.processes import Accesses
 from trackside.host.installation import SUPERUSER_ROLE
 from trackside.kit.ids import new_id
 from trackside.rooms.networking import service as networking
-from trackside.rooms.networking.model import Access, Page
+from trackside.rooms.networking.model import Page
 from trackside.rooms.projects import service as projects
-from trackside.rooms.telemetry.model import LogKind, Stream
-
-
-def an_access(instance_id: UUID, path: str) -> Access:
-    now = datetime.now(UTC)
-    return Access(
-        now, instance_id, None, None, "r", "GET", "host", path, 200, "1", "1", "1", "1", "127.0.0.1", "", "--"
-    )
 
 
 async def an_instance_with_a_route(platform: Platform, name: str) -> UUID:
@@ -45,11 +37,6 @@ async def close_for_all(server: Server, database: str, *, connections: int) -> N
         await connection.execute(ended, [database])
 
 
-async def paths(platform: Platform, store: MemoryLogStore, instance_id: UUID) -> list[str]:
-    lines = await store.read(Stream(platform.workspace_id, LogKind.HTTP, instance_id))
-    return [line.message.split()[1] for line in lines]
-
-
 async def test_the_first_requests_of_a_new_service_are_kept_too(platform: Platform) -> None:
     store = MemoryLogStore()
     accesses = Accesses(platform.database, store)
@@ -57,8 +44,8 @@ async def test_the_first_requests_of_a_new_service_are_kept_too(platform: Platfo
     await accesses([an_access(first, "/1")])
     second = await an_instance_with_a_route(platform, "second")
     await accesses([an_access(first, "/2"), an_access(second, "/3"), an_access(new_id(), "/nobody")])
-    assert await paths(platform, store, first) == ["/1", "/2"]
-    assert await paths(platform, store, second) == ["/3"]
+    assert await paths(store, platform.workspace_id, first) == ["/1", "/2"]
+    assert await paths(store, platform.workspace_id, second) == ["/3"]
 
 
 async def test_without_the_database_known_services_are_kept_and_new_ones_wait(
@@ -76,5 +63,5 @@ async def test_without_the_database_known_services_are_kept_and_new_ones_wait(
         await accesses([an_access(first, "/3"), an_access(second, "/4")])
     await close_for_all(postgres_server, database, connections=-1)
     await accesses([an_access(first, "/3"), an_access(second, "/4")])
-    assert await paths(platform, store, first) == ["/1", "/2", "/3"]
-    assert await paths(platform, store, second) == ["/4"]
+    assert await paths(store, platform.workspace_id, first) == ["/1", "/2", "/3"]
+    assert await paths(store, platform.workspace_id, second) == ["/4"]

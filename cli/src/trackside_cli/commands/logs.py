@@ -10,13 +10,13 @@ import typer
 from trackside_cli import follow, moments, output, present, scope
 from trackside_cli.client import Api, LogQuery
 from trackside_cli.client.types import Deployment, LogLine
+from trackside_cli.commands.deployments import SEARCHED
 from trackside_cli.commands.flags import DeploymentId, Flags, Json, deployment_id, signed_in, takes_flags
 from trackside_cli.errors import Missing, UsageError
 from trackside_cli.log_lines import ReplicaNames, in_time_order
 from trackside_cli.patience import Patience
 
 DEFAULT_LINES = 1000
-SEARCHED = 100
 
 
 @dataclass(frozen=True)
@@ -72,10 +72,12 @@ def logs(flags: Flags, choice: Choice, deployment: DeploymentId = None, as_json:
         while of:
             if not as_json:
                 output.note(_heading(of, query.kind), "dim")
-            names = ReplicaNames(of)
+            names, last = ReplicaNames(of), query.after or 0
             for line in _lines(api, of["id"], query, choice):
                 _print(line, names, as_json=as_json)
-                query = replace(query, after=line["seq"]) if query.kind == "http" else query
+                last = max(last, line["seq"])
+            if choice.http and last:  # requests are in one log, whatever the deployment
+                query = replace(query, after=last)
             goes_on = choice.follow and not choice.build and not deployment
             of, choice = _next(api, of) if goes_on else None, replace(choice, lines=None)
 
