@@ -246,6 +246,8 @@ class ProxyContract:
         seen = await stage.proxy.observe()
         assert set(seen.slots[3].servers) == all_of(backend)
         assert seen.slots[3].ready == ready
+        await stage.proxy.put_backend(backend, all_of(backend))
+        assert (await stage.proxy.observe()).slots[3].ready == all_of(backend), "what came back closed is open now"
 
     async def test_after_a_boot_nobody_is_answered_until_it_is_opened(self, stage: Stage) -> None:
         backend = a_backend(await stage.replica())

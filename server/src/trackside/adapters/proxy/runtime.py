@@ -13,8 +13,11 @@ BATCH = 100
 """Commands sent before their answers are read: they and their answers fit into the socket's buffers."""
 MASTER_RESTART_SECONDS = 2.0
 LARGEST_ANSWER = 64 << 20
-ADMIN_CLOSED = 0x01 | 0x02 | 0x04 | 0x08 | 0x10 | 0x20
-"""Flags of a server's administrative state that keep new requests away: maintenance or drain, for whatever reason."""
+ADMIN_CLOSED = 0x01 | 0x02 | 0x08 | 0x10 | 0x20
+"""Flags of a server's administrative state that keep new requests away: maintenance or drain, for whatever reason.
+
+Not 0x04: it says that the file once had the server closed, and stays when it was opened since.
+"""
 
 
 class RuntimeSocket:
