@@ -10,7 +10,9 @@ from trackside.host.builds import build_cores, build_cpu
 from trackside.host.cgroup_limits import Limits, v1_files, v2_files
 from trackside.host.cgroups import read_hierarchies
 from trackside.host.launch import Launch, read_launch, remove_stale_pid_files
+from trackside.host.layout import Layout
 from trackside.host.loop_disk import mounts_below
+from trackside.host.shares import group_of, shares
 
 LIMITS = Limits(cpu_cores=1.5, cores=(2, 3), weight=5, yields=True, memory_bytes=1 << 30, processes=100)
 HYBRID = """cgroup /sys/fs/cgroup/cpu,cpuacct cgroup rw,relatime,cpu,cpuacct 0 0
@@ -109,3 +111,12 @@ def test_a_pid_file_of_a_living_owner_stays(tmp_path: Path) -> None:
     file.write_text(str(os.getpid()))
     remove_stale_pid_files({str(file): "py"}, seconds=0.1)
     assert file.exists()
+
+
+def test_who_is_waited_for_weighs_more_than_apps_and_they_more_than_what_works() -> None:
+    there = Layout("abc", Path("/h"), Path("/d"), Path("/r"))
+    weights = {group: limits.weight or 0 for group, limits in shares(there).items()}
+    ordered = (there.serving_group, there.apps_group, there.working_group, there.behind_group)
+    assert [weights[group] for group in ordered] == sorted((weights[group] for group in ordered), reverse=True)
+    assert [group for group, limits in shares(there).items() if limits.yields] == [group_of(there, "monitor")]
+    assert next(iter(shares(there))) == there.control_group, "parents are made before what is in them"

@@ -20,6 +20,8 @@ from trackside.bootstrap.house import House, settings
 from trackside.config import Settings
 from trackside.entry.edge import run as edge
 from trackside.entry.worker import builder, deployer, monitor
+from trackside.host.cgroups import ControlGroups, system_hierarchies
+from trackside.host.layout import Layout, system_layout
 from trackside.kit.clock import SystemClock
 from trackside.kit.db import Database
 from trackside.rooms.networking import service as networking
@@ -27,8 +29,6 @@ from trackside.rooms.networking.model import Access, BackendReport, EdgeState
 from trackside.rooms.telemetry import service as telemetry
 from trackside.rooms.telemetry.ports import LogStore
 
-BEHIND_OTHERS = 10
-"""The niceness of what may come a little later."""
 OWNERS_SECONDS = 5.0
 """Between looks at whose the service instances are: what was deleted has no requests kept any more."""
 
@@ -67,13 +67,25 @@ def haproxy_options(found: Settings) -> HAProxyOptions:
 
 def access_log(house: House) -> AccessLog:
     """The reader of HAProxy's log. Whoever is served comes before it, until it has fallen far behind."""
-    return AccessLog(haproxy_options(house.settings), Accesses(house.database, house.log_store()), yield_to_others)
+    layout = system_layout(house.settings.installation, house.settings.home)
+    return AccessLog(haproxy_options(house.settings), Accesses(house.database, house.log_store()), Hurry(layout))
 
 
-def yield_to_others(is_behind: bool) -> None:
-    """Give this process the place of everybody else, or the one behind them; where it may not come forward it stays behind."""
-    with suppress(PermissionError):
-        os.setpriority(os.PRIO_PROCESS, 0, 0 if is_behind else BEHIND_OTHERS)
+class Hurry:
+    """Takes this process from the control group of what may come later into that of what works, while there is much to do."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._is_hurried = False
+
+    def __call__(self, is_behind: bool) -> None:
+        """Where it may not leave its group it stays there."""
+        if is_behind == self._is_hurried:
+            return
+        self._is_hurried = is_behind
+        group = self._layout.working_group if is_behind else self._layout.behind_group
+        with suppress(OSError):
+            ControlGroups(system_hierarchies()).join(group, os.getpid())
 
 
 class Accesses:

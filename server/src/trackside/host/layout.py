@@ -134,6 +134,21 @@ class Layout:
         return f"{self.control_group}/apps"
 
     @property
+    def serving_group(self) -> str:
+        """What somebody waits for: HAProxy, the edge, the gateway, PostgreSQL."""
+        return f"{self.control_group}/serving"
+
+    @property
+    def working_group(self) -> str:
+        """The supervisor and what it runs, as far as it is in no other group: what deploys, and the engine itself."""
+        return f"{self.control_group}/working"
+
+    @property
+    def behind_group(self) -> str:
+        """What may come a little later than all else."""
+        return f"{self.control_group}/behind"
+
+    @property
     def firewall_table(self) -> str:
         return f"trackside_{self.installation}"
 

@@ -17,6 +17,7 @@ from trackside.host.launch import Launch
 from trackside.host.layout import Layout
 from trackside.host.postgres import PostgresPaths
 from trackside.host.processes import descriptors
+from trackside.host.shares import group_of
 from trackside.host.spawning import launch_argv
 from trackside.host.supervisor_config import ManagedProcess, SupervisorPlan, fingerprint
 
@@ -27,7 +28,11 @@ PROXIES = ("HTTP_PROXY", "HTTPS_PROXY")
 PASSED_ON = (*PROXIES, "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "TZ", "LANG")
 """What the platform's processes get of the environment it was started in, besides settings (`TRACKSIDE_…`)."""
 NOT_PASSED_ON = frozenset(
-    f"TRACKSIDE_{name}" for name in ("TOKEN", "API_URL", "HOME", "INSTALLATION", "API_PORT", "EDGE_PORT", "ENGINE_URL")
+    f"TRACKSIDE_{name}"
+    for name in (
+        *("TOKEN", "API_URL", "HOME", "INSTALLATION", "API_PORT", "EDGE_PORT", "ENGINE_URL"),
+        *("NETWORK_POOL", "BUILD_NETWORK"),
+    )
 )
 
 
@@ -144,6 +149,7 @@ class Machine:
             directory=self.layout.home,
             logs=self.layout.logs,
             locks=self.layout.locks,
+            control_group=self.layout.working_group,
             descriptors=descriptors(),
             processes=[*parts, *map(self._platform_process, self.options.processes)],
         )
@@ -175,8 +181,10 @@ class Machine:
         )
 
     def supervised(self, name: str, launch: Launch) -> Launch:
-        """A part as the supervisor starts it: once at a time, and with a log that outlives the supervisor."""
-        return replace(launch, lock=str(self.layout.locks / name), log=str(self.layout.logs / f"{name}.log"))
+        """A part as the supervisor starts it: once at a time, with a log that outlives the supervisor, in its control group."""
+        group = launch.control_group or group_of(self.layout, name)
+        lock, log = str(self.layout.locks / name), str(self.layout.logs / f"{name}.log")
+        return replace(launch, lock=lock, log=log, control_group=group)
 
     @property
     def watcher_launch(self) -> Launch:

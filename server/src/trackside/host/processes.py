@@ -206,7 +206,14 @@ class Supervisor:
         """It adopts what its processes leave behind, so that no dead process waits for ever for someone to take note."""
         argv = (sys.executable, "-m", "trackside.host.supervising", "-c", str(self._config_file))
         lock = str(self._plan.locks / OWN_LOCK)
-        return Launch(argv=argv, directory=str(self._plan.directory), adopts_orphans=True, lock=lock, gives_up=True)
+        return Launch(
+            argv=argv,
+            directory=str(self._plan.directory),
+            control_group=self._plan.control_group,
+            adopts_orphans=True,
+            lock=lock,
+            gives_up=True,
+        )
 
 
 def descriptors() -> int:

@@ -35,6 +35,7 @@ from trackside.host.process_table import (
     listening_sockets,
 )
 from trackside.host.processes import Supervisor
+from trackside.host.shares import make_groups
 from trackside.host.supervisor_config import SupervisorPlan
 from trackside.host.versions import ensure_current
 
@@ -109,6 +110,7 @@ class _Start:
         layout = self.machine.layout
         make_directory(layout.run, 0o711)
         make_directory(layout.launches, 0o700)
+        await make_groups(layout)
         self.launches["postgres"] = await Postgres(self.machine.postgres_paths).prepare()
         self.launches["containerd"] = prepare_containerd(
             layout.data / "containerd", layout.run / "containerd", layout.containerd_socket

@@ -34,7 +34,7 @@ class SupervisorPlan:
     """What the supervisor is given; `descriptors` is the limit of open files for it and all it starts.
 
     `locks` holds a file per process, and the supervisor's own, by their names; `logs` their logs, which they write themselves:
-    a pipe to the supervisor would break with it.
+    a pipe to the supervisor would break with it. It runs in `control_group`, where one is named, and so does what it starts.
     """
 
     socket: Path
@@ -44,6 +44,7 @@ class SupervisorPlan:
     locks: Path
     descriptors: int
     processes: Sequence[ManagedProcess]
+    control_group: str = ""
 
 
 def fingerprint(*texts: str) -> str:

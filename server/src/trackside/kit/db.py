@@ -28,7 +28,7 @@ from trackside.kit.clock import Clock
 TENANT = "tenant"
 """The schema name that tables of a workspace are declared with; translated for each transaction."""
 
-POOL_SECONDS = 10.0
+POOL_SECONDS = 30.0
 """How long a transaction waits for a connection where all are in use."""
 PATIENCE: dict[str, Any] = {
     "connect_timeout": 5,
@@ -123,20 +123,13 @@ class Database:
         self.url = url
         self.clock = clock
         kind = type("Impatient", (Impatient,), {"seconds": seconds}) if seconds else psycopg.AsyncConnection
-        self.engine: AsyncEngine = create_async_engine(
-            sqlalchemy_url(url),
-            pool_size=pool_size,
-            max_overflow=pool_size,
-            pool_recycle=600,
-            pool_pre_ping=True,
-            pool_timeout=POOL_SECONDS,
-            connect_args={"prepare_threshold": None, "async_creator_fn": kind.connect, **PATIENCE},
-            json_deserializer=msgspec.json.decode,  # several times as fast as the standard library's
-        )
-        event.listen(self.engine.sync_engine, "do_connect", _plain_connect)
+        self.engine = _engine(url, pool_size, kind.connect)
+        self._reading = _engine(url, pool_size, kind.connect)
+        """What only reads has connections of its own: all others may be waiting for a workspace's stream."""
 
     async def close(self) -> None:
         await self.engine.dispose()
+        await self._reading.dispose()
 
     @asynccontextmanager
     async def transaction(
@@ -148,7 +141,7 @@ class Database:
         """
         token = _inside.set(_inside.get() + 1)
         try:
-            async with self.engine.connect() as plain:
+            async with (self._reading if is_snapshot else self.engine).connect() as plain:
                 options = SNAPSHOT if is_snapshot else {}
                 connection = await plain.execution_options(
                     schema_translate_map={TENANT: schema_of(workspace_id)} if workspace_id else {}, **options
@@ -171,6 +164,21 @@ class Database:
             yield ""
             async for notice in connection.notifies():
                 yield notice.payload
+
+
+def _engine(url: str, pool_size: int, connect: Callable[..., Any]) -> AsyncEngine:
+    made = create_async_engine(
+        sqlalchemy_url(url),
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_recycle=600,
+        pool_pre_ping=True,
+        pool_timeout=POOL_SECONDS,
+        connect_args={"prepare_threshold": None, "async_creator_fn": connect, **PATIENCE},
+        json_deserializer=msgspec.json.decode,  # several times as fast as the standard library's
+    )
+    event.listen(made.sync_engine, "do_connect", _plain_connect)
+    return made
 
 
 def among(column: Column[UUID], ids: Collection[UUID]) -> ColumnElement[bool]:

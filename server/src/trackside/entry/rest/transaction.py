@@ -17,7 +17,7 @@ async def provide_actor(request: Request[Any, Any, Any], database: NamedDependen
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         raise Unauthenticated("You are not signed in.")
-    async with database.transaction() as tx:
+    async with database.transaction(is_snapshot=True) as tx:
         return await identity.actor_for_token(tx, token.strip())
 
 

@@ -223,7 +223,7 @@ async def subnet_number(tx: Transaction, environment_id: UUID) -> int | None:
 
 
 async def hosts_of(tx: Transaction, instance_ids: Sequence[UUID]) -> dict[UUID, list[str]]:
-    query = select(hosts).where(hosts.c.service_instance_id.in_(instance_ids)).order_by(hosts.c.host)
+    query = select(hosts).where(among(hosts.c.service_instance_id, instance_ids)).order_by(hosts.c.host)
     found: dict[UUID, list[str]] = {}
     for row in await tx.connection.execute(query):
         found.setdefault(row.service_instance_id, []).append(row.host)

@@ -270,18 +270,14 @@ async def _check_config(
     tx: Transaction, environment: Environment, patch: Mapping[str, Any], config: Mapping[str, Any]
 ) -> None:
     """What the config says now of services that exist; the parts of deleted ones stay, and are read by nobody."""
-    await _check_secrets(tx, plan.variables_of(config, {}))
     known = {str(service.id) for service in await store.services_of(tx, environment.project_id)}
     for service_id in set(plan.services_in(patch)) & set(plan.services_in(config)) - known:
         raise errors.ConfigRefused(f"`services.{service_id}`: the project has no such service.")
+    secrets = set(plan.variables_of(config, {}).values())
     for service_id in known.intersection(plan.services_in(config)):
         settings = plan.settings_of(config, UUID(service_id))
-        await _check_secrets(tx, {**settings.variables, **plan.source_secrets(settings.source)})
-
-
-async def _check_secrets(tx: Transaction, variables: Mapping[str, UUID]) -> None:
-    wanted = set(variables.values())
-    if len(await store.secrets(tx, list(wanted))) != len(wanted):
+        secrets |= {*settings.variables.values(), *plan.source_secrets(settings.source).values()}
+    if await store.count_secrets(tx, secrets) != len(secrets):
         raise errors.ConfigRefused("A variable or source names a secret version that does not exist.")
 
 

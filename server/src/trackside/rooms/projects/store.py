@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB, distinct_on
 from sqlalchemy.dialects.postgresql import UUID as Uuid
 
-from trackside.kit.db import Transaction, platform_metadata, tenant_metadata
+from trackside.kit.db import Transaction, among, platform_metadata, tenant_metadata
 from trackside.kit.events import Projection, Recorded
 from trackside.rooms.projects import events, plan
 from trackside.rooms.projects.model import (
@@ -296,7 +296,7 @@ async def shown_instances(tx: Transaction, project_id: UUID) -> list[ServiceInst
 
 async def instances_of(tx: Transaction, instance_ids: Collection[UUID]) -> list[ServiceInstance]:
     """The service instances of these ids, those being deleted included."""
-    query = _instances().where(service_instances.c.id.in_(instance_ids))
+    query = _instances().where(among(service_instances.c.id, instance_ids))
     return [ServiceInstance(**row) for row in (await tx.connection.execute(query)).mappings()]
 
 
@@ -344,6 +344,12 @@ async def keep_secret(tx: Transaction, secret_id: UUID, ciphertext: bytes) -> No
     await tx.connection.execute(insert(secret_versions).values(id=secret_id, ciphertext=ciphertext))
 
 
+async def count_secrets(tx: Transaction, secret_ids: Collection[UUID]) -> int:
+    """How many of them there are."""
+    query = select(func.count()).select_from(secret_versions).where(among(secret_versions.c.id, secret_ids))
+    return (await tx.connection.execute(query)).scalar_one()
+
+
 async def secrets(tx: Transaction, secret_ids: Sequence[UUID]) -> dict[UUID, bytes]:
-    query = select(secret_versions.c.id, secret_versions.c.ciphertext).where(secret_versions.c.id.in_(secret_ids))
+    query = select(secret_versions.c.id, secret_versions.c.ciphertext).where(among(secret_versions.c.id, secret_ids))
     return {row.id: row.ciphertext for row in await tx.connection.execute(query)}

@@ -121,12 +121,14 @@ async def view_instances(tx: Transaction, actor: Actor, instances: Sequence[Serv
     hosts = await networking.hosts_of(tx, ids)
     found = await store.latest_and_active(tx, ids)
     shown = {d.id for pair in found.values() for d in pair if d}
-    replicas = await store.replicas_of(tx, list(shown))
+    replicas: dict[UUID, list[Replica]] = {}
+    for replica in await store.replicas_of(tx, list(shown)):
+        replicas.setdefault(replica.deployment_id, []).append(replica)
     places = await queueing.places_of(tx, [latest for latest, _ in found.values()])
     views: list[InstanceView] = []
     for instance in instances:
         latest, active = found.get(instance.id, (None, None))
-        mine = tuple(r for r in replicas if any(d and r.deployment_id == d.id for d in (latest, active)))
+        mine = tuple(r for one in dict.fromkeys(d.id for d in (latest, active) if d) for r in replicas.get(one, ()))
         host, place = next(iter(hosts.get(instance.id, [])), None), places.get(latest.id) if latest else None
         views.append(InstanceView(instance, host, latest, active, mine, place))
     return views

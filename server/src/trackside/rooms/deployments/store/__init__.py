@@ -13,6 +13,7 @@ from sqlalchemy.dialects.postgresql import UUID as Uuid
 from trackside.kit.db import Transaction, among
 from trackside.kit.ids import parse_id
 from trackside.rooms.deployments.model import (
+    ACTIVE,
     ENDED,
     Deployment,
     ImageFacts,
@@ -89,20 +90,25 @@ async def latest_and_active(
     tx: Transaction, instance_ids: Sequence[UUID]
 ) -> dict[UUID, tuple[Deployment, Deployment | None]]:
     """The newest deployment of each service instance, and the one that holds it (SUCCESS, CRASHED or SLEEPING)."""
+    newest = {one.service_instance_id: one for one in await _newest(tx, instance_ids)}
+    held = {instance_id: one for instance_id, one in newest.items() if one.status in ACTIVE}
+    older = [instance_id for instance_id in newest if instance_id not in held]
+    if older:
+        held |= {one.service_instance_id: one for one in await _newest(tx, older, ACTIVE)}
+    return {instance_id: (one, held.get(instance_id)) for instance_id, one in newest.items()}
+
+
+async def _newest(tx: Transaction, instance_ids: Sequence[UUID], statuses: Collection[Status] = ()) -> list[Deployment]:
+    """The newest deployment of each service instance, of those with one of the statuses where there are any."""
     query = (
         select(deployments)
         .where(among(deployments.c.service_instance_id, instance_ids))
         .order_by(deployments.c.service_instance_id, deployments.c.created_at.desc(), deployments.c.id.desc())
         .ext(distinct_on(deployments.c.service_instance_id))
     )
-    latest = {
-        row["service_instance_id"]: _deployment(dict(row)) for row in (await tx.connection.execute(query)).mappings()
-    }
-    active = query.where(deployments.c.status.in_([Status.SUCCESS, Status.CRASHED, Status.SLEEPING]))
-    held = {
-        row["service_instance_id"]: _deployment(dict(row)) for row in (await tx.connection.execute(active)).mappings()
-    }
-    return {key: (newest, held.get(key)) for key, newest in latest.items()}
+    if statuses:
+        query = query.where(deployments.c.status.in_(statuses))
+    return [_deployment(dict(row)) for row in (await tx.connection.execute(query)).mappings()]
 
 
 async def unsettled(tx: Transaction, *instance_ids: UUID) -> list[Deployment]:
