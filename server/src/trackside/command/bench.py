@@ -54,26 +54,29 @@ def _run(arguments: Namespace) -> int:
     parts = arguments.only or [name for name in PARTS if not (arguments.here and name in SPOILING)]
     if arguments.here and (spoiling := sorted(SPOILING & set(parts))):
         raise BenchFailed(f"It would spoil a platform that is used: {', '.join(spoiling)}.", hint="Leave out `--here`.")
-    found = asyncio.run(_measure(arguments.here, arguments.times, parts))
+    found: dict[str, Any] = {}
+
+    def note(name: str, part: Any) -> None:
+        """People are told as soon as it is known."""
+        found[name] = part
+        if not arguments.json:
+            PARTS[name].tell(part)
+
+    asyncio.run(_measure(arguments.here, arguments.times, parts, note))
     if arguments.json:
         say_json(as_json(found))
-    else:
-        for name, part in found.items():
-            PARTS[name].tell(part)
     return 0
 
 
-async def _measure(is_here: bool, times: int, parts: Sequence[str]) -> dict[str, Any]:
-    """What each part found, by its name."""
-    found: dict[str, Any] = {}
+async def _measure(is_here: bool, times: int, parts: Sequence[str], note: Callable[[str, Any], None]) -> None:
+    """Notes what each part found, by its name."""
     if "planner" in parts:
-        found["planner"] = await planner()
+        note("planner", await planner())
     wanted = [name for name in PARTS if name in parts and name != "planner"]
     if wanted:
         async with platform(is_here) as there:
             for name in wanted:
-                found[name] = await PARTS[name].measure(there, times)
-    return found
+                note(name, await PARTS[name].measure(there, times))
 
 
 async def _deployments(there: Platform, times: int) -> dict[str, Runs]:

@@ -17,10 +17,16 @@ from trackside.command.bench_engine import container_of, until_answer
 from trackside.command.bench_figures import percentile
 from trackside.command.bench_platform import BenchFailed, Platform, free_port
 from trackside.command.bench_traffic import Speed, middle, wrk
+from trackside.host.cgroups import ControlGroups, system_hierarchies
+from trackside.host.layout import system_layout
 from trackside.host.process_table import cpu_of_tree
 
 RATE, CONNECTIONS = 10_000, 50
 """Requests per second of the second measurement, and the connections that they come on."""
+TICK = 10
+"""Milliseconds between the moments at which a connection of `h2load` has requests to send. Connections begin spread over so many: people do
+not all ask at once, and where they do it is the length of that one burst that would be measured.
+"""
 APP = {
     "Dockerfile": b"""FROM debian:bookworm-slim
 RUN apt-get update && apt-get install -y --no-install-recommends haproxy && rm -rf /var/lib/apt/lists/*
@@ -126,7 +132,7 @@ async def edge(platform: Platform, windows: int) -> Edge:
         """Lines come behind requests: none of one window's is left to be taken over in the next, which may be bare HAProxy's."""
         await _until_logged(platform, attempt.deployment["id"], before, _sent(floods, steady))
 
-    async with _bare(f"{next(iter(network.values()))['IPAddress']}:{PORT}") as bare:
+    async with _bare(platform, f"{next(iter(network.values()))['IPAddress']}:{PORT}") as bare:
         ways = (bare, Way(platform.edge_port, platform.pid("haproxy")))
         for _ in range(windows):
             for way, found in zip(ways, floods, strict=True):
@@ -158,8 +164,9 @@ def _middle(found: Sequence[Flood]) -> Flood:
 
 
 @asynccontextmanager
-async def _bare(address: str) -> AsyncGenerator[Way]:
-    """A HAProxy that does nothing but pass requests on, with as many threads as ours."""
+async def _bare(platform: Platform, address: str) -> AsyncGenerator[Way]:
+    """A HAProxy that does nothing but pass requests on, with as many threads as ours, and the same share of the processors."""
+    layout = system_layout(platform.settings["installation"], Path(platform.status["data_dir"]))
     port = free_port()
     with tempfile.TemporaryDirectory() as directory:
         config = Path(directory) / "haproxy.cfg"
@@ -168,6 +175,7 @@ async def _bare(address: str) -> AsyncGenerator[Way]:
             HAProxyOptions.program, "-db", "-f", str(config), stderr=asyncio.subprocess.DEVNULL
         )
         try:
+            ControlGroups(system_hierarchies()).join(layout.serving_group, process.pid)
             await until_answer("127.0.0.1", port)
             yield Way(port, process.pid)
         finally:
@@ -189,6 +197,7 @@ async def _at_rate(way: Way, host: str) -> Steady:
     with tempfile.NamedTemporaryFile() as log:
         process = await asyncio.create_subprocess_exec(
             *(program, "--h1", "-t", "1", "-c", str(CONNECTIONS), "--rps", str(RATE // CONNECTIONS)),
+            *("--rate", str(CONNECTIONS // TICK), "--rate-period", "1ms"),
             *("-n", str(int(RATE * STEADY)), "--log-file", log.name, f"--header=:authority: {host}"),
             f"http://127.0.0.1:{way.port}/",
             stdout=asyncio.subprocess.DEVNULL,

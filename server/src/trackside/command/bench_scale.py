@@ -24,7 +24,6 @@ from trackside.rooms.networking.service import EDGE_CHANNEL
 SERVICES, SERVED = 1_000, 10
 CHANGES = 20
 MOST_WAIT = 60.0
-FIRST_SLOT = 20
 AT_ONCE = 8
 COPY = (
     """INSERT INTO tenant.deployments (id, service_instance_id, status, trigger, source, config_version, settings, build,
@@ -116,10 +115,12 @@ async def _copy(
     """Give each service instance the deployment, backend and route of one of the models."""
     copies: list[Copy] = []
     rows: list[Mapping[str, object]] = []
-    for number, (name, instance) in enumerate(sorted(instances.items())):
-        one = Copy(UUID(instance), new_id(), f"{name}.localhost", FIRST_SLOT + number)
+    async with database.transaction() as tx:
+        last = (await tx.connection.execute(text("SELECT max(slot) FROM platform.backends"))).scalar_one()
+    for slot, (name, instance) in enumerate(sorted(instances.items()), start=last + 1):
+        one = Copy(UUID(instance), new_id(), f"{name}.localhost", slot)
         copies.append(one)
-        values = {"workspace": workspace, "name": name, "replica": str(new_id()), "model": models[number % len(models)]}
+        values = {"workspace": workspace, "name": name, "replica": str(new_id()), "model": models[slot % len(models)]}
         rows.append(vars(one) | values)
     async with database.transaction(workspace) as tx:
         for statement in COPY:
