@@ -16,7 +16,7 @@ from trackside.kit import events as stream
 from trackside.kit.db import Transaction
 from trackside.kit.ids import new_id
 from trackside.rooms.builds import service as builds
-from trackside.rooms.builds.errors import ArchiveRefused, BuildFailed, SourceRefused
+from trackside.rooms.builds.errors import ArchiveRefused, BuildFailed, EngineAway, SourceRefused
 from trackside.rooms.builds.service import sub_directory
 from trackside.rooms.deployments import service
 from trackside.rooms.deployments.converge.preparing import BuildWaits, SourceUnusable, is_of_the_world, lasting_fault
@@ -122,11 +122,14 @@ async def test_a_build_that_the_machine_holds_up_says_so_and_is_done_when_the_ca
 async def test_an_image_that_nobody_is_there_to_be_asked_for_is_waited_for(room: EngineRoom) -> None:
     made = await room.deploy((await room.a_service()).id, "app:1")
     room.images.is_away = True
-    with pytest.raises(ConnectionRefusedError):
+    with pytest.raises(EngineAway):
         await room.engine.prepare(room.platform.workspace_id, made.id)
     waiting = await room.read(made.id)
     assert waiting.ended_at is None
-    assert waiting.reason == "The platform's machine does not let it be prepared: the container engine does not answer."
+    assert (waiting.reason, waiting.code) == (
+        "The container engine can't be asked for the image `app:1`.",
+        "builds.engine_away",
+    )
     room.images.is_away = False
     await room.run_jobs(made)
     assert (await room.read(made.id)).status is Status.SUCCESS

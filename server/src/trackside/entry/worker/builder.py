@@ -13,6 +13,7 @@ from trackside.entry.worker.collecting import AGAIN, collecting
 from trackside.entry.worker.nudges import forever
 from trackside.kit.db import Database
 from trackside.kit.leases import Leases, open_leases
+from trackside.rooms.builds.errors import EngineAway
 from trackside.rooms.deployments.service.engine import BUILD_CHANNEL, Claim, Engine
 
 log = structlog.get_logger()
@@ -95,7 +96,7 @@ async def _build(process: BuilderProcess, leases: Leases, claim: Claim) -> None:
         if not building.done():
             await holding
         await building
-    except (SQLAlchemyError, OSError) as error:
+    except (SQLAlchemyError, OSError, EngineAway) as error:
         log.warning("a build waits for the world to mend", deployment=str(claim.deployment_id), error=str(error))
         _let_rest(process, claim)
     except psycopg.Error:

@@ -130,10 +130,15 @@ class Preparer:
         self._preparing.add(deployment_id)
         try:
             await self._prepare(workspace_id, deployment_id)
+        except EngineAway as error:
+            await self._hold_up(workspace_id, deployment_id, error)
+            raise
         except OSError as error:
             lasting = lasting_fault(error)
             if lasting is None:
-                await self._hold_up(workspace_id, deployment_id, error)
+                what = error.strerror or type(error).__name__
+                waits = BuildWaits(f"The platform's machine does not let it be prepared: {what}.")
+                await self._hold_up(workspace_id, deployment_id, waits)
                 raise  # the world may be better at the next try
             await self._fail(workspace_id, deployment_id, lasting)
         finally:
@@ -147,8 +152,8 @@ class Preparer:
                 await self._while_wanted(task, self._run(task))
         except Unwanted:
             await self._builds.cancel(deployment_id)
-        except EngineAway as error:
-            raise OSError(errno.ECONNREFUSED, "the container engine does not answer") from error
+        except EngineAway:
+            raise  # it says nothing of the deployment
         except TracksideError as error:
             await self._fail(workspace_id, deployment_id, error)
         except Exception as error:
@@ -260,14 +265,13 @@ class Preparer:
             if found is not None and found.status in PREPARING:
                 await fail(tx, found, error.sentence, error.hint, error.code)
 
-    async def _hold_up(self, workspace_id: UUID, deployment_id: UUID, error: OSError) -> None:
+    async def _hold_up(self, workspace_id: UUID, deployment_id: UUID, error: TracksideError) -> None:
         """Say what it waits for."""
-        what = error.strerror or type(error).__name__
         async with self._database.transaction(workspace_id) as tx:
             await stream.lock(tx)
             found = await store.deployment(tx, deployment_id)
             if found is not None and found.status in PREPARING:
-                await hold_up(tx, found, BuildWaits(f"The platform's machine does not let it be prepared: {what}."))
+                await hold_up(tx, found, error)
 
 
 def lasting_fault(error: OSError) -> TracksideError | None:
