@@ -81,6 +81,14 @@ PROGRAMS = {
     "xz": "xz-utils",
 }
 """Program → the Debian package that has it. Present programs are left alone, wherever they came from."""
+FILES = {"/usr/share/keyrings/debian-archive-keyring.gpg": "debian-archive-keyring"}
+"""File → package: base images are made from Debian's packages on Ubuntu too."""
+DOCKER_PLUGINS = (
+    "/usr/libexec/docker/cli-plugins",
+    "/usr/lib/docker/cli-plugins",
+    "/usr/local/lib/docker/cli-plugins",
+    "/usr/local/libexec/docker/cli-plugins",
+)
 TEST_PROGRAMS = {
     "sshd": "openssh-server",
     "docker-registry": "docker-registry",
@@ -249,11 +257,22 @@ def missing_packages() -> list[str]:
     if read(Path("/sys/module/apparmor/parameters/enabled")).strip() == "Y":
         wanted["apparmor_parser"] = "apparmor"  # without it no container starts on such a kernel
     missing = {package for program, package in wanted.items() if not shutil.which(program, path=SYSTEM_PATH)}
+    missing |= {package for file, package in FILES.items() if not Path(file).exists()}
+    if not any(Path(directory, "docker-buildx").exists() for directory in DOCKER_PLUGINS) and is_offered(
+        "docker-buildx"
+    ):
+        missing.add("docker-buildx")  # newer Debian and Ubuntu have it apart, and without it nothing is built
     if shutil.which("dockerd", path=SYSTEM_PATH) and not shutil.which("docker", path=SYSTEM_PATH):
         missing = (missing - {"docker.io"}) | {"docker-cli"}  # newer Debian has the command line apart
     if missing & {"docker.io"}:
         missing -= {"containerd", "runc"}
     return sorted(missing)
+
+
+def is_offered(package: str) -> bool:
+    """Whether the machine's package sources have it, as far as they are known yet."""
+    shown = subprocess.run(["apt-cache", "show", package], capture_output=True, text=True)
+    return shown.returncode == 0 and f"Package: {package}\n" in shown.stdout
 
 
 def check_disk() -> None:

@@ -138,9 +138,9 @@ class Settings(BaseSettings):
 
     # --- networks ---
     network_pool: str = "10.210.0.0/16"
-    """Addresses environments get their /24 subnets from."""
+    """Addresses environments get their /24 subnets from. Chosen at the first start, and fixed from then on."""
     build_network: str = "10.209.255.0/24"
-    """Addresses of builds."""
+    """Addresses of builds. Chosen at the first start, and fixed from then on."""
     close_private_networks: bool = False
     """Whether apps and builds are kept from private networks beyond the machine (10/8, 172.16/12, 192.168/16, 100.64/10)."""
     edge_slots: int = 10_000

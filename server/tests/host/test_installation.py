@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from trackside.host.errors import PortTaken, StartInProgress, StateDamaged
+from trackside.host.errors import NetworksFixed, PortTaken, StartInProgress, StateDamaged
 from trackside.host.installation import (
     adopt_settings,
     exclusively,
@@ -63,6 +63,16 @@ async def test_a_port_given_by_variable_is_kept_for_later_starts(directory: Path
 async def test_nonsense_for_a_port_is_refused_with_its_mend(directory: Path, port: str) -> None:
     with pytest.raises(StateDamaged, match="TRACKSIDE_API_PORT"):
         await open_installation(directory / "home", {"TRACKSIDE_API_PORT": port}, directory / "reg")
+
+
+@pytest.mark.parametrize("name", ["TRACKSIDE_NETWORK_POOL", "TRACKSIDE_BUILD_NETWORK"])
+async def test_networks_are_chosen_at_the_first_start_and_fixed_from_then_on(directory: Path, name: str) -> None:
+    home, register = directory / "home", directory / "reg"
+    first = await open_installation(home, {name: "10.77.0.0/16"}, register)
+    assert await open_installation(home, {name: "10.77.0.0/16"}, register) == first
+    with pytest.raises(NetworksFixed, match=r"10\.77\.0\.0/16 since its first start"):
+        await open_installation(home, {name: "10.78.0.0/16"}, register)
+    assert read_installation(home) == first
 
 
 async def test_a_damaged_settings_file_is_named_and_left_alone(directory: Path) -> None:

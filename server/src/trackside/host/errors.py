@@ -39,6 +39,14 @@ class AddressesExhausted(TracksideError):
     hint = "Name a free private /16 yourself: `TRACKSIDE_NETWORK_POOL=10.77.0.0/16 make demo`."
 
 
+class NetworksFixed(TracksideError):
+    code = "host.networks_fixed"
+    kind = Kind.CONFLICT
+    hint = (
+        "Start without that variable; another network takes another installation, with a `TRACKSIDE_HOME` of its own."
+    )
+
+
 class StartInProgress(TracksideError):
     code = "host.start_in_progress"
     kind = Kind.CONFLICT

@@ -18,7 +18,7 @@ from typing import Any
 
 from trackside.host.address_plan import interface_prefix, plan_networks
 from trackside.host.commands import run
-from trackside.host.errors import RightsMissing, StartInProgress, StateDamaged
+from trackside.host.errors import NetworksFixed, RightsMissing, StartInProgress, StateDamaged
 from trackside.host.files import make_directory, read_json, write_json, write_text
 from trackside.host.layout import REGISTER, Layout, system_layout
 
@@ -84,7 +84,7 @@ def unmade_installation(environment: Mapping[str, str], register: Path = REGISTE
 async def open_installation(home: Path, environment: Mapping[str, str], register: Path = REGISTER) -> Installation:
     """Read this state directory's installation, or make it; then apply what `TRACKSIDE_…` variables change.
 
-    Errors: `RightsMissing`, `StateDamaged`, `AddressesExhausted`, `StartInProgress`.
+    Errors: `RightsMissing`, `StateDamaged`, `NetworksFixed`, `AddressesExhausted`, `StartInProgress`.
     """
     try:
         make_directory(home, 0o711)
@@ -220,7 +220,15 @@ def _fresh_ports(environment: Mapping[str, str], others: Collection[Mapping[str,
 
 
 def _changed(present: Installation, environment: Mapping[str, str]) -> Installation:
-    """Ports may change at any start; networks may not, for containers stand in them."""
+    """Ports may change at any start; networks may not, for containers stand in them. Errors: `NetworksFixed`, `StateDamaged`."""
+    for name, network in (
+        ("TRACKSIDE_NETWORK_POOL", present.network_pool),
+        ("TRACKSIDE_BUILD_NETWORK", present.build_network),
+    ):
+        if (_network(environment, name) or network) != network:
+            raise NetworksFixed(
+                f"{name} is {environment[name]}, and this installation has had {network} since its first start."
+            )
     return Installation(
         id=present.id,
         api_port=_port(environment, "TRACKSIDE_API_PORT") or present.api_port,

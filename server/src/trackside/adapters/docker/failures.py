@@ -93,7 +93,7 @@ def network_failure(error: DockerError, network: Network) -> TracksideError:
     if error.status == FORBIDDEN and "overlap" in error.message.lower():
         return RuntimeRefused(
             f"The addresses {network.subnet} are in use by another network of this machine.",
-            hint="Choose another TRACKSIDE_NETWORK_POOL, or remove the other network.",
+            hint="Remove the other network; an installation's own addresses are chosen when it is first started.",
         )
     return unavailable(error, f"make the network {network.subnet}")
 

@@ -12,7 +12,7 @@ class ProxyUnavailable(TracksideError):
 class SubnetsExhausted(TracksideError):
     code = "networking.subnets_exhausted"
     kind = Kind.LIMIT
-    hint = "Delete environments that are no longer needed, or give the platform a larger `network_pool`."
+    hint = "Delete environments that are no longer needed: each has a /24 of the installation's `network_pool`, chosen at its first start."
 
 
 class SlotsExhausted(TracksideError):
