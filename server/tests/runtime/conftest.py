@@ -83,8 +83,7 @@ class OwnEngine:
 
 @pytest.fixture(scope="session")
 def own_engine() -> Iterator[OwnEngine]:
-    if not Path(PROGRAM).exists():
-        pytest.skip("no dockerd on this machine")
+    assert Path(PROGRAM).exists(), "no dockerd on this machine: `make setup-tests` installs it"
     directory = Path(tempfile.mkdtemp(prefix="ts-engine-", dir="/tmp"))  # short: a socket's path is limited
     engine = OwnEngine(directory)
     engine.launch()
