@@ -3,8 +3,8 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-tests demo stop test test-all soak bench check lint fix types imports contract docs wheels
 
-# The platform makes networks and mounts, so the machine's commands run as root.
-SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env)
+# The platform makes networks and mounts, so the machine's commands run as root; without sudo they say so themselves.
+SUDO := $(shell [ "$$(id -u)" = 0 ] || { command -v sudo >/dev/null && echo sudo --preserve-env; })
 BIN := .venv/bin
 TRACKSIDE := bin/trackside
 PYTEST := $(SUDO) $(BIN)/pytest

@@ -29,12 +29,13 @@ from trackside.host.commands import run
 from trackside.host.disks import MachineDisks
 from trackside.host.doctor import CHECKS, Finding, Health, Patient, Surroundings, examine, is_healthy
 from trackside.host.doctor.certificates import judge_certificates
-from trackside.host.doctor.names import judge_clock, judge_domain, judge_resolvers, package_sources
+from trackside.host.doctor.names import judge_clock, judge_domain, judge_private, judge_resolvers, package_sources
 from trackside.host.doctor.parts import judge_engine, judge_unwatched
 from trackside.host.doctor.system import CONTROLLERS, judge_disk_speed, judge_kernel
 from trackside.host.errors import StateDamaged
 from trackside.host.installation import APP_ROLE, layout_of, open_installation
 from trackside.host.machine import Machine
+from trackside.host.process_table import holder_of, sockets_on_all_addresses
 from trackside.kit.crypto import KeyMissing
 from trackside.rooms.builds.model import LeastSpace
 
@@ -180,6 +181,28 @@ async def test_resolvers_that_do_not_answer_are_found(machine: Machine) -> None:
     transport.close()
     assert [one.health for one in found] == [Health.OK, Health.WARNING, Health.FAILED]
     assert all(bad in one.sentence and "`upstream_resolvers`" in one.mend for one in found[1:])
+
+
+@pytest.mark.parametrize(
+    ("kind", "address", "is_everywhere"),
+    [
+        (socket.SOCK_DGRAM, "0.0.0.0", True),
+        (socket.SOCK_DGRAM, "127.0.0.1", False),
+        (socket.SOCK_STREAM, "0.0.0.0", True),
+    ],
+)
+def test_who_holds_a_port_of_every_address_keeps_our_resolver_from_it(
+    kind: socket.SocketKind, address: str, is_everywhere: bool
+) -> None:
+    with closing(socket.socket(socket.AF_INET, kind)) as other:
+        other.bind((address, 0))
+        if kind is socket.SOCK_STREAM:
+            other.listen()
+        held = sockets_on_all_addresses(port_of(other))
+        assert bool(held) is is_everywhere
+        found = judge_private(holder_of(held), is_held=bool(held), installation="a" * 8)
+        assert found.health is (Health.FAILED if is_everywhere else Health.OK)
+        assert (f"(process {os.getpid()})" in found.sentence) is is_everywhere
 
 
 def test_a_machine_without_a_resolver_is_found() -> None:
@@ -389,7 +412,7 @@ async def test_everything_that_is_wrong_has_a_mend_and_a_check_that_breaks_is_a_
     broken = {type(one).__name__: lambda _, one=one: breaks(one) for one in troubles}
     found = await examine(machine, more=broken)
     assert [one.check for one in found] == [*CHECKS, *broken]
-    assert all(one.mend for one in found[: -len(broken)] if one.health is Health.FAILED)
+    assert all(one.mend for one in found if one.health is not Health.OK)
     assert all(re.fullmatch("The check itself failed: .*gone.*", one.sentence) for one in found[-len(broken) :])
     assert not is_healthy(found)
 

@@ -38,7 +38,9 @@ async def garbage_finding(_: Patient) -> Finding:
         async with started_house() as house:
             found = await collect_garbage(house, is_trial=True)
     except SQLAlchemyError:
-        return Finding("garbage", Health.WARNING, "Not looked at: the database does not answer.")
+        return Finding(
+            "garbage", Health.WARNING, "Not looked at: the database does not answer.", "bin/trackside server start"
+        )
     if found.troubles:
         trouble = found.troubles[0]
         return Finding("garbage", Health.WARNING, f"Not all was looked at: {trouble.sentence}", trouble.hint)

@@ -6,7 +6,7 @@ from trackside.kit.errors import Kind, TracksideError
 class RightsMissing(TracksideError):
     code = "host.rights_missing"
     kind = Kind.DENIED
-    hint = "Run it as root: `sudo make demo`."
+    hint = "Run it as root: `sudo make demo`; without sudo, `su -c 'make demo'`."
 
 
 class ProgramMissing(TracksideError):

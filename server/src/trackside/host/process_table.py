@@ -5,7 +5,7 @@ A process is ours by what it carries (the installation in its environment, its c
 
 import os
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -174,21 +174,35 @@ def cpu_of_tree(pid: int) -> float:
 
 def listening_sockets(port: int) -> set[str]:
     """Socket inodes that listen on this TCP port, on any address."""
-    found: set[str] = set()
-    for name in ("tcp", "tcp6"):
-        for line in _read(PROC / "net" / name).decode().splitlines()[1:]:
+    return {inode for state, _, inode in _sockets(("tcp", "tcp6"), port) if state == LISTENING}
+
+
+def sockets_on_all_addresses(port: int) -> set[str]:
+    """Inodes of sockets, TCP or UDP, that hold this port on every address of the machine."""
+    listening = _sockets(("tcp", "tcp6"), port)
+    held = {inode for state, address, inode in listening if state == LISTENING and not int(address, 16)}
+    return held | {inode for _, address, inode in _sockets(("udp", "udp6"), port) if not int(address, 16)}
+
+
+def _sockets(kinds: Sequence[str], port: int) -> Iterator[tuple[str, str, str]]:
+    """State, local address and inode of sockets on this port, as the kernel writes them."""
+    for kind in kinds:
+        for line in _read(PROC / "net" / kind).decode().splitlines()[1:]:
             fields = line.split()
-            if fields[3] == LISTENING and int(fields[1].rpartition(":")[2], 16) == port:
-                found.add(fields[9])
-    return found
+            address, _, number = fields[1].rpartition(":")
+            if int(number, 16) == port:
+                yield fields[3], address, fields[9]
 
 
 def holder_of_port(port: int) -> Process | None:
     """The process that listens on this TCP port, as far as this user may know."""
-    wanted = {f"socket:[{inode}]" for inode in listening_sockets(port)}
-    if not wanted:
-        return None
-    for process in all_processes():
+    return holder_of(listening_sockets(port))
+
+
+def holder_of(sockets: Collection[str]) -> Process | None:
+    """The first process found that holds one of these sockets, named by their inodes, as far as this user may know."""
+    wanted = {f"socket:[{inode}]" for inode in sockets}
+    for process in all_processes() if wanted else ():
         with suppress(OSError):
             for handle in (PROC / str(process.pid) / "fd").iterdir():
                 with suppress(OSError):

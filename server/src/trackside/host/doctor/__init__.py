@@ -26,6 +26,7 @@ CHECKS: dict[str, Check] = {
     "domain": names.domain,
     "resolvers": names.resolvers,
     "names": names.outside,
+    "private names": names.private,
     "clock": names.clock,
     "certificates": certificates.certificates,
     "orphans": orphans.orphans,
@@ -46,7 +47,7 @@ async def examine(
     return [
         await _run(name, check, patient)
         if is_running or name not in OF_A_RUNNING_PLATFORM
-        else Finding(name, Health.WARNING, "Not looked at: the platform is not running.")
+        else Finding(name, Health.WARNING, "Not looked at: the platform is not running.", "bin/trackside server start")
         for name, check in {**CHECKS, **(more or {})}.items()
     ]
 
@@ -57,7 +58,11 @@ async def _run(name: str, check: Check, patient: Patient) -> Finding:
             return await check(patient)
     except Exception as trouble:  # noqa: BLE001 — whatever is wrong with one thing, the others are looked at
         told = str(trouble) or type(trouble).__name__
-        return Finding(name, Health.FAILED, f"The check itself failed: {told}", getattr(trouble, "hint", ""))
+        mend = (
+            getattr(trouble, "hint", "")
+            or f"Ask again; where it stays so, read the logs in {patient.machine.layout.logs}."
+        )
+        return Finding(name, Health.FAILED, f"The check itself failed: {told}", mend)
 
 
 def is_healthy(findings: Sequence[Finding]) -> bool:

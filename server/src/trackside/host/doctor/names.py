@@ -23,9 +23,12 @@ from trackside.host.commands import run
 from trackside.host.doctor.findings import Finding, Patient, Surroundings, failed, ok, warning
 from trackside.host.installation import OWNER_ROLE, database_url, nameservers
 from trackside.host.machine import Machine
+from trackside.host.process_table import Process, carries, holder_of, sockets_on_all_addresses
 
 LARGEST_SKEW_SECONDS = 60
 ANSWER_SECONDS = 3
+DNS_PORT = 53
+SET_CLOCK = "Have it set: `timedatectl set-ntp true`, or without systemd an NTP client (`apt-get install chrony`)."
 PROBE = "trackside-doctor"
 """A label that no app has: what it resolves to, every name below the base domain resolves to."""
 
@@ -105,7 +108,25 @@ async def outside(patient: Patient) -> Finding:
         if await addresses_of(name):
             return ok("names", f"Outside names resolve ({name}).")
     sentence = f"{', '.join(sorted(hosts))} do not resolve: git URLs and package sources are not reached."
-    return failed("names", sentence, "cat /etc/resolv.conf")
+    mend = "Name servers that know them in the setting `upstream_resolvers`, or in /etc/resolv.conf."
+    return failed("names", sentence, mend)
+
+
+async def private(patient: Patient) -> Finding:
+    """Whether our resolver can have the DNS port of the networks' own addresses."""
+    sockets = await asyncio.to_thread(sockets_on_all_addresses, DNS_PORT)
+    holder = await asyncio.to_thread(holder_of, sockets)
+    return judge_private(holder, is_held=bool(sockets), installation=patient.machine.layout.installation)
+
+
+def judge_private(holder: Process | None, *, is_held: bool, installation: str) -> Finding:
+    """Pure but for what the process carries."""
+    if not is_held or (holder and carries(holder.pid, installation)):
+        return ok("private names", "Nobody else has the DNS port of the apps' networks.")
+    who = f"`{holder.command}` (process {holder.pid})" if holder else "another user's program"
+    sentence = f"Port {DNS_PORT} of every address is held by {who}: apps resolve no name at all."
+    mend = "Have it listen on its own addresses only (dnsmasq: `bind-interfaces`; BIND: `listen-on`; unbound: `interface`)."
+    return failed("private names", sentence, mend)
 
 
 async def clock(patient: Patient) -> Finding:
@@ -128,13 +149,13 @@ def judge_clock(skews: Mapping[str, float]) -> Finding:
         if abs(skew) > LARGEST_SKEW_SECONDS:
             side = "ahead of" if skew > 0 else "behind"
             sentence = f"The clock is {abs(skew):.0f} s {side} {name}: certificates and tokens will be refused."
-            return failed("clock", sentence, "timedatectl set-ntp true")
+            return failed("clock", sentence, SET_CLOCK)
     compared = " and ".join(f"{name} within {abs(skew):.0f} s" for name, skew in skews.items())
     if set(skews) - {"the database"}:
         return ok("clock", f"The clock agrees with {compared}.")
     told = f" It agrees with {compared}." if compared else ""
     sentence = f"No server outside tells the time, so the clock was not compared with one.{told}"
-    return warning("clock", sentence, "timedatectl status")
+    return warning("clock", sentence, SET_CLOCK)
 
 
 async def _skew_of_database(machine: Machine, surroundings: Surroundings) -> float | None:
