@@ -1,10 +1,12 @@
 """Writes the reference pages that follow from the code: `python docs/generate.py`. (`cli.md` is written by the command line.)"""
 
+import argparse
 import ast
 import importlib
 import inspect
 import pkgutil
 import sys
+from argparse import ArgumentParser
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Any, get_type_hints
 
 import trackside
 from trackside import config
+from trackside.__main__ import create_parser
 from trackside.command import contract
 from trackside.entry.rest.errors import DOOR_ERRORS, STATUS
 from trackside.kit.errors import TracksideError
@@ -32,6 +35,7 @@ def pages() -> dict[str, str]:
         "permissions.md": permissions_page(),
         "environment-config.md": config_page(),
         "rest.md": rest_page(),
+        "host.md": host_page(),
     }
 
 
@@ -44,6 +48,45 @@ def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     """A Markdown table; bars inside cells are escaped."""
     lines = [head, tuple("---" for _ in head), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+# --- commands of the machine ---
+
+
+def host_page() -> str:
+    """`trackside server …` and `trackside admin …`, as they say it themselves."""
+    sections = [section for name, parser in host_commands(create_parser(), "trackside") for section in command_of(name, parser)]
+    return page(
+        "Commands of the machine",
+        "They run on the machine of the platform, in a checkout as `bin/trackside`, and mostly as root. With `--json` they say one JSON "
+        "document on stdout, and what they do along the way on stderr. They end with 0 where all is well, with 1 where something is "
+        "wrong, with 2 where the command can't be read.",
+        *sections,
+    )
+
+
+def host_commands(parser: ArgumentParser, name: str) -> Iterator[tuple[str, ArgumentParser]]:
+    """Every command of `server` and `admin` that does something, with its name."""
+    below = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    if not below:
+        yield name, parser
+    for action in below:
+        for word, command in action.choices.items():
+            if name != "trackside" or word in ("server", "admin"):
+                yield from host_commands(command, f"{name} {word}")
+
+
+def command_of(name: str, parser: ArgumentParser) -> Iterator[str]:
+    described = (parser.description or "").strip().rstrip(".")
+    yield f"## `{name}`"
+    yield f"{described[:1].upper()}{described[1:]}."
+    rows = [
+        (f"`{', '.join(action.option_strings) or action.dest.upper()}`", (action.help or "").replace("%%", "%"))
+        for action in parser._actions
+        if action.help != argparse.SUPPRESS and action.dest != "help"
+    ]
+    if rows:
+        yield table(("option", "meaning"), rows)
 
 
 # --- settings ---

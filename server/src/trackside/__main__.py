@@ -4,13 +4,14 @@ import sys
 from argparse import ArgumentParser
 
 from trackside.command import admin, bench, contract, demo, processes, server
+from trackside.command.parsing import Parser
 from trackside.command.printing import complain
 from trackside.kit.errors import TracksideError
 
 
-def main() -> int:
-    """Parse, run, and turn errors into sentences."""
-    parser = ArgumentParser("trackside", description="Commands of the machine that runs the platform.")
+def create_parser() -> ArgumentParser:
+    """All commands."""
+    parser = Parser("trackside", description="Commands of the machine that runs the platform.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     server.add_commands(commands.add_parser("server", help="start, stop and look at the platform"))
     admin.add_commands(commands.add_parser("admin", help="look after the database"))
@@ -18,7 +19,12 @@ def main() -> int:
     demo.add_commands(commands.add_parser("demo", help="deploy the example project and say how to go on"))
     contract.add_commands(commands.add_parser("contract", help="write what clients know of the server: contract/"))
     bench.add_commands(commands.add_parser("bench", help="measure the platform's own share of a deployment"))
-    arguments = parser.parse_args()
+    return parser
+
+
+def main() -> int:
+    """Parse, run, and turn errors into sentences."""
+    arguments = create_parser().parse_args()
     try:
         return int(arguments.run(arguments))
     except TracksideError as error:

@@ -83,3 +83,23 @@ async def test_verify_ends_with_1_where_an_event_was_changed(
     ran = host(state_directory, "admin", "verify")
     assert ran.returncode == 1
     assert "broken: stream platform at event 1" in ran.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("server", "status", "--jsn"), "error: `trackside`: unrecognized arguments: --jsn."),
+        (("server", "begin"), "error: `server`: argument COMMAND: invalid choice: 'begin'"),
+        (("admin", "clear"), "error: `admin clear`: the following arguments are required: "),
+    ],
+)
+def test_a_command_that_cannot_be_read_is_an_error_like_any_other(
+    tmp_path: Path, host: Host, arguments: tuple[str, ...], sentence: str
+) -> None:
+    ran = host(tmp_path / "state", *arguments)
+    said = ran.stderr.splitlines()
+    assert ran.returncode == 2
+    assert said[0].startswith(sentence)
+    assert said[1].startswith("hint: `bin/trackside ")
+    assert said[1].endswith("--help` says what it takes.")
+    assert said[2] == "code: command.usage"
