@@ -257,7 +257,8 @@ def missing_packages() -> list[str]:
     if read(Path("/sys/module/apparmor/parameters/enabled")).strip() == "Y":
         wanted["apparmor_parser"] = "apparmor"  # without it no container starts on such a kernel
     missing = {package for program, package in wanted.items() if not shutil.which(program, path=SYSTEM_PATH)}
-    missing |= {package for file, package in FILES.items() if not Path(file).exists()}
+    if shutil.which("apt-get", path=SYSTEM_PATH):
+        missing |= {package for file, package in FILES.items() if not Path(file).exists()}
     if not any(Path(directory, "docker-buildx").exists() for directory in DOCKER_PLUGINS) and is_offered(
         "docker-buildx"
     ):
@@ -271,7 +272,10 @@ def missing_packages() -> list[str]:
 
 def is_offered(package: str) -> bool:
     """Whether the machine's package sources have it, as far as they are known yet."""
-    shown = subprocess.run(["apt-cache", "show", package], capture_output=True, text=True)
+    program = shutil.which("apt-cache", path=SYSTEM_PATH)
+    if program is None:
+        return False
+    shown = subprocess.run([program, "show", package], capture_output=True, text=True)
     return shown.returncode == 0 and f"Package: {package}\n" in shown.stdout
 
 

@@ -29,7 +29,15 @@ from trackside.host.commands import run
 from trackside.host.disks import MachineDisks
 from trackside.host.doctor import CHECKS, Finding, Health, Patient, Surroundings, examine, is_healthy
 from trackside.host.doctor.certificates import judge_certificates
-from trackside.host.doctor.names import judge_clock, judge_domain, judge_private, judge_resolvers, package_sources
+from trackside.host.doctor.names import (
+    UNUSED_ADDRESS,
+    can_be_had,
+    judge_clock,
+    judge_domain,
+    judge_private,
+    judge_resolvers,
+    package_sources,
+)
 from trackside.host.doctor.parts import judge_engine, judge_unwatched
 from trackside.host.doctor.system import CONTROLLERS, judge_disk_speed, judge_kernel
 from trackside.host.errors import StateDamaged
@@ -198,9 +206,9 @@ def test_who_holds_a_port_of_every_address_keeps_our_resolver_from_it(
         other.bind((address, 0))
         if kind is socket.SOCK_STREAM:
             other.listen()
-        held = sockets_on_all_addresses(port_of(other))
-        assert bool(held) is is_everywhere
-        found = judge_private(holder_of(held), is_held=bool(held), installation="a" * 8)
+        is_held = not can_be_had(UNUSED_ADDRESS, port_of(other))
+        assert is_held is is_everywhere
+        found = judge_private(holder_of(sockets_on_all_addresses(port_of(other))), is_held=is_held)
         assert found.health is (Health.FAILED if is_everywhere else Health.OK)
         assert (f"(process {os.getpid()})" in found.sentence) is is_everywhere
 

@@ -82,10 +82,10 @@ class Hurry:
         """Where it may not leave its group it stays there."""
         if is_behind == self._is_hurried:
             return
-        self._is_hurried = is_behind
         group = self._layout.working_group if is_behind else self._layout.behind_group
         with suppress(OSError):
             ControlGroups(system_hierarchies()).join(group, os.getpid())
+            self._is_hurried = is_behind
 
 
 class Accesses:

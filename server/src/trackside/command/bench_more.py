@@ -11,7 +11,9 @@ from trackside.command.bench_scale import Scale
 from trackside.command.printing import say, table
 
 MIB = 1 << 20
-IDLE_MEMORY, IDLE_CPU = 700 * MIB, 0.03
+IDLE_MEMORY, IDLE_CPU = 700_000_000, 0.03
+APPS = "supervisor, and the apps with their shims"
+"""Shims leave their parents: the supervisor adopts them."""
 EDGE_RATIO, EDGE_P99 = 0.75, 1.2
 API_P95, CHANGE, LOOK = 0.2, 0.5, 5.0
 
@@ -22,7 +24,7 @@ def tell_idle(found: Idle) -> None:
     own = ["the platform", f"{found.own_memory / MIB:.0f}", f"{found.own_cpu:.2%}"]
     table([["IDLE", "MIB", "OF A CORE"], *rows, own])
     is_met = found.own_memory < IDLE_MEMORY and found.own_cpu < IDLE_CPU
-    say(f"The platform without {', '.join(ENGINES)}: aim < 700 MiB and < 3 % of a core; met: {met(is_met)}.")
+    say(f"The platform without {', '.join(ENGINES)}: aim < 700 MB (668 MiB) and < 3 % of a core; met: {met(is_met)}.")
 
 
 def tell_edge(found: Edge) -> None:
@@ -55,13 +57,12 @@ def tell_crowd(found: Crowd) -> None:
 
 def tell_scale(found: Scale) -> None:
     say()
-    worst = max(found.changes)
+    middle, worst = median(found.changes), max(found.changes)
     say(f"{found.services} services: the edge has taken over all routes {found.settled:.1f} s after they were wanted.")
-    say(
-        f"A change of a route is live after {median(found.changes) * 1000:.0f} ms (median), {worst * 1000:.0f} ms at most"
-    )
-    say(f"(aim: < 500 ms; met: {met(worst < CHANGE)}).")
-    table([["WITH THEM", "MIB"], *([name, f"{size / MIB:.0f}"] for name, size in found.memory.items())])
+    say(f"A change of a route is live after {middle * 1000:.0f} ms (median), {worst * 1000:.0f} ms at most")
+    say(f"(aim: < 500 ms; met: {met(middle < CHANGE)}, at most: {met(worst < CHANGE)}).")
+    named = {APPS if name == "supervisor" else name: size for name, size in found.memory.items()}
+    table([["WITH THEM", "MIB"], *([name, f"{size / MIB:.0f}"] for name, size in named.items())])
 
 
 def tell_planner(found: Planner) -> None:

@@ -71,9 +71,13 @@ class ControlGroups:
                     raise OSError(f"{file} does not take {value}")
 
     def join(self, group: str, pid: int) -> None:
-        """Move a process (and so its later children) into the group."""
-        for root in self._hierarchies.roots:
-            (self._directory(root, group) / "cgroup.procs").write_text(str(pid))
+        """Move a process (and so its later children) into the group, wherever there is one. Errors: OSError where there is none."""
+        directories = [self._directory(root, group) for root in self._hierarchies.roots]
+        present = [directory for directory in directories if directory.is_dir()]
+        if not present:
+            raise FileNotFoundError(f"There is no control group {group}.")
+        for directory in present:
+            (directory / "cgroup.procs").write_text(str(pid))
 
     def path_for_firewall(self, group: str) -> str | None:
         """The group as nftables names it, below /sys/fs/cgroup; None where version 2 is not mounted there."""

@@ -31,8 +31,9 @@ class Launch:
     `pid_files` maps a pid file to text in the command line of its true owner: a file whose process is gone, or is another
     one by now, would make the program refuse, so it is removed. `wait_for` is a file that must exist first. A program that
     `adopts_orphans` becomes the parent of what its descendants leave behind. `alone_in` is a directory in which no process of a
-    killed predecessor may still work. `lock` is held for as long as the part runs: it waits there for its predecessor, or gives up
-    where it `gives_up`. What it says goes to the end of `log`.
+    killed predecessor may still work. `share` is the control group whose share of the processors it has: where that is not there it
+    goes without, while it must get into its `control_group`. `lock` is held for as long as the part runs: it waits there for its
+    predecessor, or gives up where it `gives_up`. What it says goes to the end of `log`.
     """
 
     argv: tuple[str, ...]
@@ -47,6 +48,7 @@ class Launch:
     lock: str = ""
     gives_up: bool = False
     log: str = ""
+    share: str = ""
 
     def as_json(self) -> str:
         return json.dumps(asdict(self), indent=2) + "\n"
@@ -113,6 +115,9 @@ def become(launch: Launch) -> None:
         end_leftovers(Path(launch.alone_in))
     if launch.control_group:
         ControlGroups(system_hierarchies()).join(launch.control_group, os.getpid())
+    if launch.share:
+        with suppress(OSError):
+            ControlGroups(system_hierarchies()).join(launch.share, os.getpid())
     if launch.adopts_orphans:
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
     environment = {**os.environ, **launch.environment}

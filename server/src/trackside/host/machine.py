@@ -149,7 +149,7 @@ class Machine:
             directory=self.layout.home,
             logs=self.layout.logs,
             locks=self.layout.locks,
-            control_group=self.layout.working_group,
+            share=self.layout.working_group,
             descriptors=descriptors(),
             processes=[*parts, *map(self._platform_process, self.options.processes)],
         )
@@ -181,10 +181,10 @@ class Machine:
         )
 
     def supervised(self, name: str, launch: Launch) -> Launch:
-        """A part as the supervisor starts it: once at a time, with a log that outlives the supervisor, in its control group."""
-        group = launch.control_group or group_of(self.layout, name)
+        """A part as the supervisor starts it: once at a time, with a log that outlives the supervisor, with its share."""
+        share = "" if launch.control_group else group_of(self.layout, name)
         lock, log = str(self.layout.locks / name), str(self.layout.logs / f"{name}.log")
-        return replace(launch, lock=lock, log=log, control_group=group)
+        return replace(launch, lock=lock, log=log, share=share)
 
     @property
     def watcher_launch(self) -> Launch:

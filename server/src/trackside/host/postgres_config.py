@@ -5,7 +5,7 @@ from pathlib import Path
 SETTINGS = {
     "listen_addresses": "''",
     "unix_socket_permissions": "0777",
-    "max_connections": "100",
+    "max_connections": "200",
     "shared_buffers": "'64MB'",
     "effective_cache_size": "'512MB'",
     "work_mem": "'4MB'",

@@ -114,6 +114,11 @@ class Supervisor:
         """The process that does the work of this name: the supervisor's own, or one that an earlier one has left."""
         return locks.holder(self._plan.locks / name)
 
+    def holders(self) -> dict[str, int]:
+        """The processes that do their work, by name."""
+        found = {process.name: self.holder(process.name) for process in self._plan.processes}
+        return {name: pid for name, pid in found.items() if pid is not None}
+
     def unwatched(self) -> list[str]:
         """What does its work though no supervisor has to be there: whatever earlier ones have left."""
         files = sorted(self._plan.locks.glob("*"))
@@ -209,10 +214,10 @@ class Supervisor:
         return Launch(
             argv=argv,
             directory=str(self._plan.directory),
-            control_group=self._plan.control_group,
             adopts_orphans=True,
             lock=lock,
             gives_up=True,
+            share=self._plan.share,
         )
 
 

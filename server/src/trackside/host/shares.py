@@ -6,10 +6,12 @@ of its own, while the supervisor and all that it runs are one.
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 
 from trackside.host.cgroup_limits import Limits
 from trackside.host.cgroups import ControlGroups, system_hierarchies
 from trackside.host.layout import Layout
+from trackside.host.process_table import tree
 
 SERVING = frozenset({"haproxy", "edge", "gateway", "postgres"})
 BEHIND = frozenset({"monitor"})
@@ -22,6 +24,15 @@ async def make_groups(layout: Layout) -> None:
         await asyncio.to_thread(groups.create, group, limits)
 
 
+def move(layout: Layout, pids: Mapping[str, int]) -> None:
+    """Take processes that run already, by name, into their groups, with their children: an earlier version had none of these groups."""
+    groups = ControlGroups(system_hierarchies())
+    for name, pid in pids.items():
+        for each in tree(pid):
+            with suppress(OSError):  # it has ended, or has to do without
+                groups.join(group_of(layout, name), each)
+
+
 def shares(layout: Layout) -> Mapping[str, Limits]:
     """Control group → its weight, parents first. 100 is what every other session of the machine has. Pure."""
     return {
@@ -29,7 +40,7 @@ def shares(layout: Layout) -> Mapping[str, Limits]:
         layout.serving_group: Limits(weight=400),
         layout.apps_group: Limits(weight=200),
         layout.working_group: Limits(weight=50),
-        layout.behind_group: Limits(yields=True),
+        layout.behind_group: Limits(weight=10),
     }
 
 

@@ -35,7 +35,7 @@ from trackside.host.process_table import (
     listening_sockets,
 )
 from trackside.host.processes import Supervisor
-from trackside.host.shares import make_groups
+from trackside.host.shares import make_groups, move
 from trackside.host.supervisor_config import SupervisorPlan
 from trackside.host.versions import ensure_current
 
@@ -126,8 +126,14 @@ class _Start:
             write_text(self.machine.launch_file(name), self.machine.supervised(name, launch).as_json(), 0o600)
         write_text(layout.watch_file, self.supervisor.watch.as_json(), 0o600)
         await self.supervisor.ensure(self.machine.process_environment())
+        await asyncio.to_thread(move, layout, self._unconfined())
         await self.supervisor.start(WATCHER)
         shutil.rmtree(layout.before_upgrade, ignore_errors=True)  # a start has put the current version's processes back
+
+    def _unconfined(self) -> dict[str, int]:
+        """What runs already and has no control group of its own."""
+        confined = {name for name, launch in self.launches.items() if launch.control_group}
+        return {name: pid for name, pid in self.supervisor.holders().items() if name not in confined}
 
     async def start_postgres(self) -> None:
         postgres = Postgres(self.machine.postgres_paths)

@@ -110,7 +110,7 @@ class _Stop:
         layout = self.machine.layout
         await end(lambda: [process for process in self._outside_containers() if late not in process.command], layout)
         groups = ControlGroups(system_hierarchies())
-        for group in layout.control_groups:
+        for group in (layout.apps_group, layout.build_group):
             await asyncio.to_thread(groups.kill, group)
         await end(self._processes, layout)
 

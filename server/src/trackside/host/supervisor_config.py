@@ -34,7 +34,8 @@ class SupervisorPlan:
     """What the supervisor is given; `descriptors` is the limit of open files for it and all it starts.
 
     `locks` holds a file per process, and the supervisor's own, by their names; `logs` their logs, which they write themselves:
-    a pipe to the supervisor would break with it. It runs in `control_group`, where one is named, and so does what it starts.
+    a pipe to the supervisor would break with it. `share` is the control group whose share of the processors it has, and whatever it starts
+    that has no other.
     """
 
     socket: Path
@@ -44,7 +45,7 @@ class SupervisorPlan:
     locks: Path
     descriptors: int
     processes: Sequence[ManagedProcess]
-    control_group: str = ""
+    share: str = ""
 
 
 def fingerprint(*texts: str) -> str:

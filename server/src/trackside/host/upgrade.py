@@ -26,7 +26,7 @@ from trackside.host.postgres import Postgres
 from trackside.host.preparation import Wish, announced
 from trackside.host.process_table import read_process
 from trackside.host.processes import Supervisor
-from trackside.host.shares import make_groups
+from trackside.host.shares import make_groups, move
 from trackside.host.start import LEAST_FREE_BYTES, PROGRAMS, Announce, check_free
 from trackside.host.supervisor_config import supervisor_conf
 from trackside.host.upgrade_plan import (
@@ -137,11 +137,14 @@ class _Upgrade:
     async def restart(self) -> None:
         """Each process onto this version, the next one when that one stays up."""
         layout, names = self.machine.layout, self.done.restarted
-        await make_groups(layout)
         before = self._keep_what_was()
         parts = {name: read_launch(self.machine.launch_file(name)) for name in _parts(self.machine, before)}
         plan = self.machine.supervisor_plan(parts)
         write_text(layout.watch_file, Supervisor(plan, layout.supervisor_config).watch.as_json(), 0o600)
+        await make_groups(layout)
+        own = {name for name, launch in parts.items() if launch.control_group}
+        holders = self.supervisor.holders().items()
+        await asyncio.to_thread(move, layout, {name: pid for name, pid in holders if name not in own})
         after = supervisor_conf(plan)
         for number, name in enumerate(names, start=1):
             began = time.monotonic()

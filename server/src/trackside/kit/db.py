@@ -29,7 +29,7 @@ TENANT = "tenant"
 """The schema name that tables of a workspace are declared with; translated for each transaction."""
 
 POOL_SECONDS = 30.0
-"""How long a transaction waits for a connection where all are in use."""
+"""How long a transaction waits for a connection where all are in use: a hundred that write to one workspace at once wait in turn."""
 PATIENCE: dict[str, Any] = {
     "connect_timeout": 5,
     "keepalives_idle": 10,
@@ -123,8 +123,8 @@ class Database:
         self.url = url
         self.clock = clock
         kind = type("Impatient", (Impatient,), {"seconds": seconds}) if seconds else psycopg.AsyncConnection
-        self.engine = _engine(url, pool_size, kind.connect)
-        self._reading = _engine(url, pool_size, kind.connect)
+        self.engine = _engine(url, pool_size, kind.connect, overflow=pool_size)
+        self._reading = _engine(url, pool_size, kind.connect, overflow=0)
         """What only reads has connections of its own: all others may be waiting for a workspace's stream."""
 
     async def close(self) -> None:
@@ -166,11 +166,11 @@ class Database:
                 yield notice.payload
 
 
-def _engine(url: str, pool_size: int, connect: Callable[..., Any]) -> AsyncEngine:
+def _engine(url: str, pool_size: int, connect: Callable[..., Any], *, overflow: int) -> AsyncEngine:
     made = create_async_engine(
         sqlalchemy_url(url),
         pool_size=pool_size,
-        max_overflow=pool_size,
+        max_overflow=overflow,
         pool_recycle=600,
         pool_pre_ping=True,
         pool_timeout=POOL_SECONDS,

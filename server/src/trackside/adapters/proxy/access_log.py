@@ -79,6 +79,7 @@ class AccessLog:
         self._tell = tell
         self._count_seconds = count_seconds
         self._taken = 0
+        self._is_far = False
 
     async def run(self) -> None:
         """Read until cancelled. Where lines can't be taken over it waits and tries again."""
@@ -112,7 +113,9 @@ class AccessLog:
     async def _read_chunk(self, descriptor: int) -> tuple[int, bool]:
         """Take over one chunk: how many lines, and whether it was a full one."""
         (start,) = OFFSET.unpack(os.pread(descriptor, OFFSET.size, 0))
-        self._tell(os.fstat(descriptor).st_size - start > FAR_BEHIND)
+        unread = os.fstat(descriptor).st_size - start
+        self._is_far = unread > (CHUNK if self._is_far else FAR_BEHIND)  # once it is far behind, until it has caught up
+        self._tell(self._is_far)
         data = os.pread(descriptor, CHUNK, start)
         lines, length = complete_lines(data)
         if not length:

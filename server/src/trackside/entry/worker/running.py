@@ -43,7 +43,7 @@ async def _work(jobs: Jobs, lanes: Sequence[Lane]) -> None:
     workers = [_worker(jobs, lane) for lane in lanes]
     async with asyncio.TaskGroup() as group:
         for worker in workers:
-            group.create_task(worker.run())
+            group.create_task(_run(worker))
         ids = [await _id(worker) for worker in workers]
         group.create_task(jobs.hold_leases(ids))
         group.create_task(_rescue(jobs, ids))
@@ -61,6 +61,12 @@ def _worker(jobs: Jobs, lane: Lane) -> Worker:
         update_heartbeat_interval=HEARTBEAT,
         stalled_worker_timeout=STALLED,
     )
+
+
+async def _run(worker: Worker) -> None:
+    """One whose heartbeat failed ends without an error."""
+    await worker.run()
+    raise RuntimeError("a worker has ended by itself")
 
 
 async def _id(worker: Worker) -> int:

@@ -2,6 +2,7 @@
 
 import asyncio
 import email.utils
+import errno
 import json
 import re
 import socket
@@ -23,11 +24,13 @@ from trackside.host.commands import run
 from trackside.host.doctor.findings import Finding, Patient, Surroundings, failed, ok, warning
 from trackside.host.installation import OWNER_ROLE, database_url, nameservers
 from trackside.host.machine import Machine
-from trackside.host.process_table import Process, carries, holder_of, sockets_on_all_addresses
+from trackside.host.process_table import Process, holder_of, sockets_on_all_addresses
 
 LARGEST_SKEW_SECONDS = 60
 ANSWER_SECONDS = 3
 DNS_PORT = 53
+UNUSED_ADDRESS = "127.53.53.53"
+"""Of this machine, and nobody's: who has its port has the port of every address."""
 SET_CLOCK = "Have it set: `timedatectl set-ntp true`, or without systemd an NTP client (`apt-get install chrony`)."
 PROBE = "trackside-doctor"
 """A label that no app has: what it resolves to, every name below the base domain resolves to."""
@@ -114,14 +117,28 @@ async def outside(patient: Patient) -> Finding:
 
 async def private(patient: Patient) -> Finding:
     """Whether our resolver can have the DNS port of the networks' own addresses."""
+    del patient
+    if can_be_had(UNUSED_ADDRESS, DNS_PORT):
+        return judge_private(None, is_held=False)
     sockets = await asyncio.to_thread(sockets_on_all_addresses, DNS_PORT)
-    holder = await asyncio.to_thread(holder_of, sockets)
-    return judge_private(holder, is_held=bool(sockets), installation=patient.machine.layout.installation)
+    return judge_private(await asyncio.to_thread(holder_of, sockets), is_held=True)
 
 
-def judge_private(holder: Process | None, *, is_held: bool, installation: str) -> Finding:
-    """Pure but for what the process carries."""
-    if not is_held or (holder and carries(holder.pid, installation)):
+def can_be_had(address: str, port: int) -> bool:
+    """Whether an address's port is free, for UDP and TCP; what this user may not try counts as free."""
+    for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+        with socket.socket(socket.AF_INET, kind) as trial:
+            try:
+                trial.bind((address, port))
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE:
+                    return False
+    return True
+
+
+def judge_private(holder: Process | None, *, is_held: bool) -> Finding:
+    """Pure."""
+    if not is_held:
         return ok("private names", "Nobody else has the DNS port of the apps' networks.")
     who = f"`{holder.command}` (process {holder.pid})" if holder else "another user's program"
     sentence = f"Port {DNS_PORT} of every address is held by {who}: apps resolve no name at all."
