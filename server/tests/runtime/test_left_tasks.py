@@ -13,13 +13,15 @@ from trackside.adapters.docker.runtime import DockerRuntime
 from trackside.rooms.deployments.errors import RuntimeUnavailable
 
 WORKLOAD = a_workload(App("sha256:app"), IPv4Network("10.230.0.0/24"))
-LEFT = {"message": "task 7d: already exists: unknown"}
+LEFT = {"task": (500, "task 7d: already exists: unknown"), "container": (409, "id already in use")}
+"""What the engine answers, by what containerd still has."""
 
 
 @dataclass
 class HalfStarted:
-    """Answers as an engine for which containerd still has the task of the first container."""
+    """Answers as an engine for which containerd still has the first container, or its task."""
 
+    left: tuple[int, str]
     made: int = 0
     removed: list[tuple[str, dict[str, str]]] = field(default_factory=list)
 
@@ -35,7 +37,9 @@ class HalfStarted:
         return web.json_response({"Id": "c1", "Config": {"Labels": labels}})
 
     async def start(self, request: web.Request) -> web.Response:
-        return web.json_response(LEFT, status=500) if request.match_info["id"] == "c1" else web.Response(status=204)
+        status, message = self.left
+        is_first = request.match_info["id"] == "c1"
+        return web.json_response({"message": message}, status=status) if is_first else web.Response(status=204)
 
     async def remove(self, request: web.Request) -> web.Response:
         self.removed.append((request.match_info["id"], dict(request.query)))
@@ -51,9 +55,9 @@ class HalfStarted:
         ]
 
 
-@pytest.fixture
-async def engine() -> HalfStarted:
-    return HalfStarted()
+@pytest.fixture(params=LEFT)
+async def engine(request: pytest.FixtureRequest) -> HalfStarted:
+    return HalfStarted(LEFT[request.param])
 
 
 @pytest.fixture

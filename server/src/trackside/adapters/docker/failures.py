@@ -80,12 +80,12 @@ def start_failure(error: DockerError) -> TracksideError:
 
 
 def is_left_task(error: DockerError) -> bool:
-    """Whether containerd has the container's task, of which an engine that was killed as it started it knows nothing.
+    """Whether containerd has the container, or its task, of which an engine that was killed as it started it knows nothing.
 
     The engine refuses for ever to start that container; another one of the same replica is another matter.
     """
     text = error.message.lower()
-    return "task " in text and "already exists" in text
+    return ("task " in text and "already exists" in text) or "id already in use" in text
 
 
 def network_failure(error: DockerError, network: Network) -> TracksideError:
