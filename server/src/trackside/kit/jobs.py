@@ -1,6 +1,6 @@
 """Jobs: work that outlives a request. A job carries ids only, is written in the transaction that wants it, and may run twice."""
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,7 +20,7 @@ GRACE_SECONDS = 1
 """A worker has taken its lease by then; until then one without it may just be coming up."""
 LEFT = """
 SELECT job.id FROM procrastinate_jobs job LEFT JOIN procrastinate_workers worker ON worker.id = job.worker_id
-WHERE job.status = 'doing' AND (worker.id = ANY(%(own)s)) IS NOT TRUE AND (
+WHERE job.status = 'doing' AND worker.id IS DISTINCT FROM %(own)s AND (
     worker.id IS NULL
     OR worker.last_heartbeat < now() - make_interval(secs => %(stalled)s)
     OR worker.last_heartbeat < now() - make_interval(secs => %(grace)s) AND NOT EXISTS (
@@ -87,19 +87,18 @@ class Jobs:
                 await deferrer.defer_async(**job.arguments)
                 await connection.execute("SET LOCAL search_path TO DEFAULT")
 
-    async def hold_leases(self, worker_ids: Collection[int]) -> None:
-        """Hold the leases of workers until cancelled. Errors: `psycopg.Error` where they are lost."""
+    async def hold_lease(self, worker_id: int) -> None:
+        """Hold a worker's lease until cancelled. Errors: `psycopg.Error` where it is lost."""
         async with open_leases(self._url) as leases:
-            for worker_id in worker_ids:
-                await leases.take(f"{LEASE}{worker_id}")
+            await leases.take(f"{LEASE}{worker_id}")
             await leases.until_lost()
 
-    async def rescue(self, stalled_seconds: float, own: Collection[int] = ()) -> int:
+    async def rescue(self, stalled_seconds: float, own: int | None = None) -> int:
         """Give jobs of workers that died, or have not been heard of for so long, back to the queue; the number of them.
 
-        `own` are the workers of the process that asks: it knows what they do, however late their heartbeats are.
+        `own` is the worker that asks: it knows what it does, however late its heartbeat is.
         """
-        values = {"stalled": stalled_seconds, "grace": GRACE_SECONDS, "lease": LEASE, "own": list(own)}
+        values = {"stalled": stalled_seconds, "grace": GRACE_SECONDS, "lease": LEASE, "own": own}
         left = await self.app.connector.execute_query_all_async(LEFT, **values)
         for row in left:
             await self._give_back(row["id"])

@@ -1,7 +1,7 @@
 """Runs jobs of some queues, gives back those of workers that died, and stops at once when the process is told to."""
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -31,26 +31,17 @@ async def run_jobs(jobs: Jobs, lanes: Sequence[Lane]) -> None:
     """Work until cancelled; begins again when the database went away."""
     while True:
         try:
-            async with jobs.app.open_async():
-                await _work(jobs, lanes)
+            async with jobs.app.open_async(), asyncio.TaskGroup() as group:
+                for lane in lanes:
+                    group.create_task(_work(jobs, lane))
         except* Exception as error:  # noqa: BLE001 — a database that restarts must not end the process
             log.warning("the job queue broke off", error=str(error.exceptions[0]))
         await asyncio.sleep(1)
 
 
-async def _work(jobs: Jobs, lanes: Sequence[Lane]) -> None:
-    """Until one of them breaks: a worker for each lane, the leases on what they do, the look for what dead workers have left."""
-    workers = [_worker(jobs, lane) for lane in lanes]
-    async with asyncio.TaskGroup() as group:
-        for worker in workers:
-            group.create_task(_run(worker))
-        ids = [await _id(worker) for worker in workers]
-        group.create_task(jobs.hold_leases(ids))
-        group.create_task(_rescue(jobs, ids))
-
-
-def _worker(jobs: Jobs, lane: Lane) -> Worker:
-    return Worker(
+async def _work(jobs: Jobs, lane: Lane) -> None:
+    """Until one of the three breaks: the work, the lease on it, the look for what dead workers have left."""
+    worker = Worker(
         app=jobs.app,
         queues=[lane.queue],
         concurrency=lane.concurrency,
@@ -61,23 +52,20 @@ def _worker(jobs: Jobs, lane: Lane) -> Worker:
         update_heartbeat_interval=HEARTBEAT,
         stalled_worker_timeout=STALLED,
     )
+    async with asyncio.TaskGroup() as group:
+        group.create_task(worker.run())
+        group.create_task(_hold_lease(jobs, worker))
+        group.create_task(_rescue(jobs, worker))
 
 
-async def _run(worker: Worker) -> None:
-    """One whose heartbeat failed ends without an error."""
-    await worker.run()
-    raise RuntimeError("a worker has ended by itself")
-
-
-async def _id(worker: Worker) -> int:
-    """What it is registered as, once it is."""
+async def _hold_lease(jobs: Jobs, worker: Worker) -> None:
     while worker.worker_id is None:
         await asyncio.sleep(REGISTERED)
-    return worker.worker_id
+    await jobs.hold_lease(worker.worker_id)
 
 
-async def _rescue(jobs: Jobs, own: Collection[int]) -> None:
+async def _rescue(jobs: Jobs, worker: Worker) -> None:
     while True:
-        if count := await jobs.rescue(STALLED, own):
+        if count := await jobs.rescue(STALLED, worker.worker_id):
             log.info("gave back jobs of workers that died", count=count)
         await asyncio.sleep(RESCUE)
