@@ -10,6 +10,7 @@ from contextlib import suppress
 
 from trackside.host.cgroup_limits import Limits
 from trackside.host.cgroups import ControlGroups, system_hierarchies
+from trackside.host.launch import Launch
 from trackside.host.layout import Layout
 from trackside.host.process_table import tree
 
@@ -24,11 +25,14 @@ async def make_groups(layout: Layout) -> None:
         await asyncio.to_thread(groups.create, group, limits)
 
 
-def move(layout: Layout, pids: Mapping[str, int]) -> None:
-    """Take processes that run already, by name, into their groups, with their children: an earlier version had none of these groups."""
+def move(layout: Layout, pids: Mapping[str, int], launches: Mapping[str, Launch]) -> None:
+    """Take processes that run already, by name, into their groups, with their children: an earlier version had none of these groups.
+
+    What is launched into a control group of its own stays there.
+    """
     groups = ControlGroups(system_hierarchies())
     for name, pid in pids.items():
-        for each in tree(pid):
+        for each in () if name in launches and launches[name].control_group else tree(pid):
             with suppress(OSError):  # it has ended, or has to do without
                 groups.join(group_of(layout, name), each)
 

@@ -126,14 +126,9 @@ class _Start:
             write_text(self.machine.launch_file(name), self.machine.supervised(name, launch).as_json(), 0o600)
         write_text(layout.watch_file, self.supervisor.watch.as_json(), 0o600)
         await self.supervisor.ensure(self.machine.process_environment())
-        await asyncio.to_thread(move, layout, self._unconfined())
+        await asyncio.to_thread(move, layout, self.supervisor.holders(), self.launches)
         await self.supervisor.start(WATCHER)
         shutil.rmtree(layout.before_upgrade, ignore_errors=True)  # a start has put the current version's processes back
-
-    def _unconfined(self) -> dict[str, int]:
-        """What runs already and has no control group of its own."""
-        confined = {name for name, launch in self.launches.items() if launch.control_group}
-        return {name: pid for name, pid in self.supervisor.holders().items() if name not in confined}
 
     async def start_postgres(self) -> None:
         postgres = Postgres(self.machine.postgres_paths)

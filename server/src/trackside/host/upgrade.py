@@ -142,9 +142,7 @@ class _Upgrade:
         plan = self.machine.supervisor_plan(parts)
         write_text(layout.watch_file, Supervisor(plan, layout.supervisor_config).watch.as_json(), 0o600)
         await make_groups(layout)
-        own = {name for name, launch in parts.items() if launch.control_group}
-        holders = self.supervisor.holders().items()
-        await asyncio.to_thread(move, layout, {name: pid for name, pid in holders if name not in own})
+        await asyncio.to_thread(move, layout, self.supervisor.holders(), parts)
         after = supervisor_conf(plan)
         for number, name in enumerate(names, start=1):
             began = time.monotonic()

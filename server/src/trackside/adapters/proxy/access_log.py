@@ -100,13 +100,13 @@ class AccessLog:
                     continue
                 taken += lines
                 if is_full:
-                    await asyncio.sleep(0)  # there is more: only the rest of this process has its turn between
+                    # There is more: only the rest of this process has its turn between.
+                    await asyncio.sleep(0)
                     continue
                 pause = next_pause(taken / max(time.monotonic() - looked_at, SHORTEST_POLL))
                 looked_at, taken = time.monotonic(), 0
-                await asyncio.sleep(
-                    pause
-                )  # HAProxy tells nobody that it has written, so the file is looked at again and again
+                # HAProxy tells nobody that it has written, so the file is looked at again and again.
+                await asyncio.sleep(pause)
         finally:
             os.close(descriptor)
 
