@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
@@ -40,7 +40,7 @@ def a_worker_that_hangs(platform: Platform, file: Path):
 
 
 @asynccontextmanager
-async def a_worker(platform: Platform) -> AsyncIterator[list[str]]:
+async def a_worker(platform: Platform) -> AsyncGenerator[list[str]]:
     """One in this process; the jobs it has done."""
     jobs, done = Jobs(platform.database.url), list[str]()
 
@@ -55,6 +55,30 @@ async def a_worker(platform: Platform) -> AsyncIterator[list[str]]:
         working.cancel()
         with suppress(asyncio.CancelledError):
             await working
+
+
+class FailsAsItEnds(Jobs):
+    """As with a server that goes at that moment."""
+
+    is_held = False
+
+    async def hold_lease(self, worker_id: int) -> None:
+        self.is_held = True
+        try:
+            await super().hold_lease(worker_id)
+        except asyncio.CancelledError:
+            raise ConnectionError from None
+
+
+async def test_a_worker_that_is_told_to_ends_though_something_fails_at_that_moment(platform: Platform) -> None:
+    jobs = FailsAsItEnds(platform.database.url)
+    working = asyncio.create_task(run_jobs(jobs, [Lane("tests", 4)]))
+    await until(lambda: jobs.is_held)
+    working.cancel()
+    done, _ = await asyncio.wait((working,), timeout=10)
+    working.cancel()
+    assert done
+    assert working.cancelled()
 
 
 async def test_the_job_of_a_killed_worker_is_done_by_another_long_before_its_heartbeat_is_missed(

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -16,7 +17,7 @@ from trackside.host.engine import engine_info
 from trackside.host.inspect import take_snapshot
 from trackside.host.installation import exclusively, layout_of, open_installation
 from trackside.host.machine import Machine, MachineOptions
-from trackside.host.process_table import is_alive
+from trackside.host.process_table import is_alive, processes_of
 from trackside.host.processes import Supervisor
 from trackside.host.start import Progress, Started, start
 from trackside.host.stop import Stopped, stop
@@ -70,6 +71,23 @@ def supervisor_of(machine: Machine) -> Supervisor:
 
 async def pid_of(machine: Machine, name: str) -> int:
     return next(status.pid for status in await supervisor_of(machine).status() if status.name == name)
+
+
+async def kill_and_await_the_next(supervisor: Supervisor) -> None:
+    killed = await supervisor.pid()
+    assert killed
+    os.kill(killed, signal.SIGKILL)
+    async with asyncio.timeout(20):
+        while await supervisor.pid() in (None, killed) or not await supervisor.is_running():
+            await asyncio.sleep(0.05)
+
+
+def waiting_twice(machine: Machine) -> list[str]:
+    """What more than one process waits to become."""
+    layout = machine.layout
+    found = processes_of(layout.installation, layout.data, ())
+    counts = Counter(process.command for process in found if "trackside.host.launch" in process.command)
+    return [command for command, count in counts.items() if count > 1 and not command.endswith("watcher.json")]
 
 
 async def test_start_and_stop_twice_leave_nothing_behind_and_find_each_other_again(directory: Path) -> None:
@@ -148,11 +166,13 @@ async def test_what_a_killed_supervisor_ran_goes_on_under_the_next_one_and_has_n
         await started(machine)
         supervisor = supervisor_of(machine)
         before = {status.name: status.pid for status in await supervisor.status()}
-        os.kill(before["supervisor"], signal.SIGKILL)
-        async with asyncio.timeout(20):
-            while await supervisor.pid() in (None, before["supervisor"]) or not await supervisor.is_running():
+        async with asyncio.timeout(20):  # what was still coming up would end with its supervisor
+            while not all(supervisor.holder(name) for name in before.keys() - {"supervisor"}):
                 await asyncio.sleep(0.05)
+        for _ in range(3):
+            await kill_and_await_the_next(supervisor)
         assert (await started(machine)).was_running
+        assert waiting_twice(machine) == []
         after = {status.name: status.pid for status in await supervisor.status()}
         brought_back = {"supervisor", "watcher"}
         assert {name for name, pid in after.items() if pid != before[name]} == brought_back
@@ -217,6 +237,31 @@ async def test_a_deployer_whose_supervisor_is_dead_leaves_nothing_on_an_engine_t
                     await asyncio.sleep(0.05)
             assert (await stopped(busy)).remaining == []
             assert await docker.run(*listing) == ""
+
+
+async def test_a_deployer_whose_supervisor_is_dead_makes_no_container_once_the_apps_are_removed(
+    directory: Path, busybox: Path, tmp_path: Path
+) -> None:
+    """Played as above, on an engine of ours."""
+    async with machine_in(directory) as machine:
+        url, label = (
+            f"unix://{machine.layout.engine_socket}",
+            f"dev.trackside.installation={machine.layout.installation}",
+        )
+        made = ("create", "--label", label, "--network", "none", "trackside-test:1", "sleep", "600")
+        words = ("-c", MAKER, "/usr/bin/docker", "--host", url, *made)
+        busy = replace(machine, options=replace(OPTIONS, haproxy=words, processes=("haproxy",)))
+        await started(busy)
+        docker = Docker(url, busybox)
+        assert (await docker.build(tmp_path, "true", network="none")).status == 0
+        pids = {status.name: status.pid for status in await supervisor_of(busy).status()}
+        for name in ("watcher", "supervisor"):
+            os.kill(pids[name], signal.SIGKILL)
+        async with asyncio.timeout(20):
+            while not await docker.run("ps", "--all", "--quiet"):
+                await asyncio.sleep(0.05)
+        assert (await stopped(busy)).remaining == []
+        assert [*(busy.engine_plan.data / "containers").iterdir()] == []
 
 
 async def test_steps_are_announced_in_order_each_with_its_time(directory: Path) -> None:

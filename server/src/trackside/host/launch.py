@@ -12,7 +12,8 @@ import pwd
 import signal
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Generator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,9 @@ from trackside.host import locks
 from trackside.host.cgroups import ControlGroups, system_hierarchies
 from trackside.host.process_table import all_processes, is_alive, read_pid, works_in
 
+PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
+INIT = 1
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Launch:
     `adopts_orphans` becomes the parent of what its descendants leave behind. `alone_in` is a directory in which no process of a
     killed predecessor may still work. `share` is the control group whose share of the processors it has: where that is not there it
     goes without, while it must get into its `control_group`. `lock` is held for as long as the part runs: it waits there for its
-    predecessor, or gives up where it `gives_up`. What it says goes to the end of `log`.
+    predecessor, with its parent's life unless it `waits_on`, or gives up where it `gives_up`. What it says goes to the end of `log`.
     """
 
     argv: tuple[str, ...]
@@ -47,6 +50,7 @@ class Launch:
     alone_in: str = ""
     lock: str = ""
     gives_up: bool = False
+    waits_on: bool = False
     log: str = ""
     share: str = ""
 
@@ -95,10 +99,26 @@ def write_to(log: Path) -> None:
     os.close(descriptor)
 
 
+@contextmanager
+def ending_with_its_parent() -> Generator[None]:
+    """Meanwhile a killed supervisor takes this process with it.
+
+    The next supervisor has another one wait for the same lock. What nobody knew of would get to work once all others were stopped.
+    """
+    parent = os.getppid()
+    prctl = ctypes.CDLL(None).prctl
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent or parent == INIT:
+        sys.exit("Nobody is there to wait for it.")
+    yield
+    prctl(PR_SET_PDEATHSIG, 0)
+
+
 def hold(launch: Launch) -> None:
     """Take the part's lock, where it has one."""
     if launch.lock and not launch.gives_up:
-        locks.take(Path(launch.lock))
+        with nullcontext() if launch.waits_on else ending_with_its_parent():
+            locks.take(Path(launch.lock))
     elif launch.lock and not locks.take_or_leave(Path(launch.lock)):
         sys.exit("It runs already.")
 

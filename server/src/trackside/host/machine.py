@@ -188,7 +188,9 @@ class Machine:
 
     @property
     def watcher_launch(self) -> Launch:
-        return Launch(argv=(sys.executable, "-m", "trackside.host.watcher", str(self.layout.watch_file)))
+        """It waits on for a predecessor that has not ended yet when their supervisor is killed: it brings the next one up."""
+        argv = (sys.executable, "-m", "trackside.host.watcher", str(self.layout.watch_file))
+        return Launch(argv=argv, waits_on=True)
 
     def platform_launch(self, name: str) -> Launch:
         """How a process of the platform is started. Settings given as variables go along in a file, whatever is in them."""

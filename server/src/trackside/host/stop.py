@@ -28,7 +28,7 @@ from trackside.host.installation import exclusively
 from trackside.host.kernel import KernelSettings
 from trackside.host.loop_disk import mounts_below
 from trackside.host.machine import WATCHER, Machine
-from trackside.host.process_table import INSTALLATION, Process, family, processes_of
+from trackside.host.process_table import INSTALLATION, Process, family, processes_of, read_process
 from trackside.host.processes import Supervisor
 from trackside.host.start import Announce, Progress
 
@@ -56,9 +56,15 @@ class _Stop:
         return Supervisor(self.machine.supervisor_plan({}), self.machine.layout.supervisor_config)
 
     async def stop_platform(self) -> None:
-        """The edge first, so that no request reaches what is about to go; PostgreSQL last of all, elsewhere."""
-        if not await self.supervisor.is_running():
-            return
+        """The edge first, so that no request reaches what is about to go; PostgreSQL last of all, elsewhere.
+
+        What a killed supervisor ran answers to no other one, and a deployer makes containers as long as it lives.
+        """
+        if await self.supervisor.is_running():
+            await self._stop_supervised()
+        await end(self._at_work, self.machine.layout)
+
+    async def _stop_supervised(self) -> None:
         await asyncio.gather(self._stop_quietly(WATCHER), self._stop_quietly("watchdog"))
         self.supervisor.signal("haproxy", signal.SIGUSR1)
         with suppress(TimeoutError):
@@ -139,6 +145,11 @@ class _Stop:
     def _processes(self) -> list[Process]:
         layout = self.machine.layout
         return self._not_this_one(processes_of(layout.installation, layout.data, layout.control_groups))
+
+    def _at_work(self) -> list[Process]:
+        """Who does the work of one of the platform's own processes, whoever started it."""
+        pids = map(self.supervisor.holder, self.machine.options.processes)
+        return self._not_this_one([process for pid in pids if pid and (process := read_process(pid))])
 
     def _outside_containers(self) -> list[Process]:
         layout = self.machine.layout

@@ -36,7 +36,15 @@ async def run_jobs(jobs: Jobs, lanes: Sequence[Lane]) -> None:
                     group.create_task(_work(jobs, lane))
         except* Exception as error:  # noqa: BLE001 — a database that restarts must not end the process
             log.warning("the job queue broke off", error=str(error.exceptions[0]))
+        _end_if_told()
         await asyncio.sleep(1)
+
+
+def _end_if_told() -> None:
+    """A task group of which a child fails as it is cancelled raises that failure, and the cancellation is lost (CPython 3.11, 3.12)."""
+    task = asyncio.current_task()
+    if task and task.cancelling():
+        raise asyncio.CancelledError
 
 
 async def _work(jobs: Jobs, lane: Lane) -> None:
