@@ -1,15 +1,20 @@
 """A built image is there for its deployment, whatever happens to the others that are made of the same content."""
 
+import shutil
 from collections.abc import AsyncIterator, Callable, Mapping
+from ipaddress import IPv4Network
 from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
+from aiodocker import Docker
 
 from contracts.builder import START, Lines
+from contracts.workloads import App, a_workload
 from trackside.adapters.buildkit.builder import BuildKitBuilder
 from trackside.adapters.buildkit.options import BuildKitOptions
 from trackside.adapters.docker.images import DockerImages
+from trackside.adapters.docker.runtime import DockerRuntime
 from trackside.adapters.memory.sources import MemorySources
 from trackside.adapters.objects.folder import UploadFolder
 from trackside.rooms.builds.errors import ImageGone
@@ -17,6 +22,7 @@ from trackside.rooms.builds.model import BuildOrder, BuildSettings, Image
 from trackside.rooms.builds.plan import PlannedBuild
 from trackside.rooms.builds.ports import BuildLog
 from trackside.rooms.builds.service import PUBLISH_TRIES, Builds, Wanted, Workshop
+from trackside.rooms.deployments.errors import RuntimeRefused
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -104,3 +110,29 @@ async def test_an_image_that_is_taken_away_for_ever_is_said_to_be_gone(
     image_id = await builder.build(order(dockerfile), Lines())
     with pytest.raises(ImageGone):
         await rooms.publish(wanted, image_id, planned(dockerfile), Lines())
+
+
+async def lose_a_layer(engine_url: str, image_id: str) -> None:
+    """As a machine that crashed while the layer was written."""
+    async with Docker(url=engine_url) as docker:
+        facts = await docker.images.inspect(image_id)
+        shutil.rmtree(Path(facts["GraphDriver"]["Data"]["UpperDir"]).parent)
+
+
+async def test_an_image_of_which_the_engine_has_lost_a_part_is_moved_to_it_anew(
+    docker_builder: BuildKitBuilder, options: BuildKitOptions, order: Callable[..., BuildOrder]
+) -> None:
+    dockerfile = f"{START}RUN echo {uuid4()} > /this\n"
+    image_id = await docker_builder.build(order(dockerfile), Lines())
+    await docker_builder.publish(image_id, {}, Lines())
+    await lose_a_layer(options.engine_url, image_id)
+    runtime = DockerRuntime(options.engine_url, "0a1b2c3d")
+    with pytest.raises(RuntimeRefused, match="A part of the image"):
+        await runtime.start(a_workload(App(image_id), IPv4Network("10.230.0.0/24")))
+    await runtime.close()
+    log = Lines()
+    assert (await docker_builder.publish(image_id, {}, log)).id == image_id
+    assert "A part of the image is missing on the engine that runs apps" in log.lines
+    async with Docker(url=options.engine_url) as docker:
+        container = await docker.containers.create({"Image": image_id, "Cmd": ["true"]})
+        await container.delete(force=True)

@@ -40,9 +40,9 @@ def a_worker_that_hangs(platform: Platform, file: Path):
 
 
 @asynccontextmanager
-async def a_worker(platform: Platform) -> AsyncGenerator[list[str]]:
+async def a_worker(platform: Platform, jobs: Jobs | None = None) -> AsyncGenerator[list[str]]:
     """One in this process; the jobs it has done."""
-    jobs, done = Jobs(platform.database.url), list[str]()
+    jobs, done = jobs or Jobs(platform.database.url), list[str]()
 
     async def note(name: str) -> None:
         done.append(name)
@@ -68,6 +68,26 @@ class FailsAsItEnds(Jobs):
             await super().hold_lease(worker_id)
         except asyncio.CancelledError:
             raise ConnectionError from None
+
+
+class LosesItsLeaseOnce(Jobs):
+    """As when the server restarts."""
+
+    count = 0
+
+    async def hold_lease(self, worker_id: int) -> None:
+        self.count += 1
+        if self.count == 1:
+            raise ConnectionError
+        await super().hold_lease(worker_id)
+
+
+async def test_a_worker_whose_lease_is_lost_begins_again(platform: Platform) -> None:
+    jobs = LosesItsLeaseOnce(platform.database.url)
+    async with a_worker(platform, jobs) as done:
+        await until(lambda: jobs.count == 2)
+        await defer(platform, "later")
+        await until(lambda: done == ["later"])
 
 
 async def test_a_worker_that_is_told_to_ends_though_something_fails_at_that_moment(platform: Platform) -> None:

@@ -10,6 +10,7 @@ import aiohttp
 from aiodocker import DockerError
 
 from trackside.adapters.docker.connection import CONNECT_SECONDS, STALL_SECONDS, LazyEngine
+from trackside.adapters.docker.failures import is_damaged
 from trackside.adapters.docker.images import is_gone, read_image
 from trackside.rooms.builds.errors import BuildFailed, ImageGone, ImageUnavailable
 from trackside.rooms.builds.model import Image
@@ -30,7 +31,7 @@ class ImageTransfer:
     async def publish(self, image_id: str, labels: Mapping[str, str], log: BuildLog) -> Image:
         """The image on the target. Only an image that carries `labels` is moved: others are not ours."""
         try:
-            facts = await _inspect(self._target, image_id)
+            facts = await self._found(image_id, log)
             if facts is None:
                 await self._move(image_id, labels, log)
                 facts = await _inspect(self._target, image_id)
@@ -41,6 +42,17 @@ class ImageTransfer:
         if facts is None:
             raise ImageGone("The built image was moved, and the engine that runs apps does not have it (by this id).")
         return read_image(facts)
+
+    async def _found(self, image_id: str, log: BuildLog) -> dict[str, Any] | None:
+        """What the target has of it. An image of which a part is missing is removed, or moving it anew would change nothing."""
+        try:
+            return await _inspect(self._target, image_id)
+        except DockerError as error:
+            if not is_damaged(error):
+                raise
+        await log("A part of the image is missing on the engine that runs apps")
+        await self._target.client.images.delete(image_id, force=True)
+        return None
 
     async def _move(self, image_id: str, labels: Mapping[str, str], log: BuildLog) -> None:
         facts = await _inspect(self._source, image_id)

@@ -59,12 +59,31 @@ def is_missing_network(error: DockerError) -> bool:
     return error.status == MISSING and "network" in error.message.lower()
 
 
+def is_damaged(error: DockerError) -> bool:
+    """Whether a layer of an image that the engine knows is missing on its disk, as after a machine that crashed while it was written.
+
+    The engine never looks again: pulled or loaded anew the image stays so, until it is removed.
+    """
+    text = error.message.lower()
+    return "layer does not exist" in text or ("no such file or directory" in text and "/overlay2/" in text)
+
+
+def damaged(image_id: str) -> RuntimeRefused:
+    """What is said of such an image."""
+    return RuntimeRefused(
+        f"A part of the image {image_id} is missing on the engine's disk.",
+        hint="Deploy the source again: a built image is moved to the engine anew.",
+    )
+
+
 def create_failure(error: DockerError, image_id: str) -> TracksideError:
     """Why a container can't be made."""
     if error.status == MISSING:
         return RuntimeRefused(
             f"The image {image_id} is not on the engine.", hint="Deploy again: the image is built or pulled anew."
         )
+    if is_damaged(error):
+        return damaged(image_id)
     if error.status in (INVALID, FORBIDDEN) and not is_transient(error):
         return RuntimeRefused(f"The engine refuses the container: {plain(error.message)}")
     return unavailable(error, "make the container")

@@ -28,23 +28,33 @@ class Lane:
 
 
 async def run_jobs(jobs: Jobs, lanes: Sequence[Lane]) -> None:
-    """Work until cancelled; begins again when the database went away."""
+    """Work until cancelled; begins again when the database went away.
+
+    The work is a task of its own: a task group of which a child fails as it is cancelled loses the cancellation (CPython 3.11, 3.12).
+    """
     while True:
+        working = asyncio.ensure_future(_work_in(jobs, lanes))
         try:
-            async with jobs.app.open_async(), asyncio.TaskGroup() as group:
-                for lane in lanes:
-                    group.create_task(_work(jobs, lane))
-        except* Exception as error:  # noqa: BLE001 — a database that restarts must not end the process
-            log.warning("the job queue broke off", error=str(error.exceptions[0]))
-        _end_if_told()
+            await asyncio.wait((working,))
+        finally:
+            working.cancel()
+            await asyncio.wait((working,))
+        log.warning("the job queue broke off", error=str(_reason(working)))
         await asyncio.sleep(1)
 
 
-def _end_if_told() -> None:
-    """A task group of which a child fails as it is cancelled raises that failure, and the cancellation is lost (CPython 3.11, 3.12)."""
-    task = asyncio.current_task()
-    if task and task.cancelling():
-        raise asyncio.CancelledError
+def _reason(ended: asyncio.Future[None]) -> BaseException | None:
+    """What it failed with first: a group of failures says only how many there are."""
+    error = None if ended.cancelled() else ended.exception()
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+async def _work_in(jobs: Jobs, lanes: Sequence[Lane]) -> None:
+    async with jobs.app.open_async(), asyncio.TaskGroup() as group:
+        for lane in lanes:
+            group.create_task(_work(jobs, lane))
 
 
 async def _work(jobs: Jobs, lane: Lane) -> None:
@@ -61,9 +71,14 @@ async def _work(jobs: Jobs, lane: Lane) -> None:
         stalled_worker_timeout=STALLED,
     )
     async with asyncio.TaskGroup() as group:
-        group.create_task(worker.run())
+        group.create_task(_run(worker))
         group.create_task(_hold_lease(jobs, worker))
         group.create_task(_rescue(jobs, worker))
+
+
+async def _run(worker: Worker) -> None:
+    await worker.run()
+    raise RuntimeError("a worker ended by itself")
 
 
 async def _hold_lease(jobs: Jobs, worker: Worker) -> None:
