@@ -190,6 +190,12 @@ class World:
         listed = self.engine("ps", "-a", "--filter", own, "--format", '{{.Label "dev.trackside.replica"}}')
         return set(listed.split())
 
+    def environments_with_networks(self) -> set[str]:
+        """Environment ids of all networks of the platform."""
+        own = f"label=dev.trackside.installation={self.layout.installation}"
+        listed = self.engine("network", "ls", "--filter", own, "--format", '{{.Label "dev.trackside.environment"}}')
+        return set(listed.split())
+
     def networks(self, environment_id: str) -> list[str] | None:
         """The networks of an environment; None where the engine can't tell now."""
         of_it = f"label=dev.trackside.environment={environment_id}"
