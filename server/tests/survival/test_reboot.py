@@ -22,7 +22,7 @@ from trackside.host.loop_disk import mounts_below
 from trackside.host.process_table import processes_of
 from trackside.kit.failpoints import MOMENTS
 
-CONTROL_PLANE = ("watcher", "gateway", "deployer", "builder", "monitor", "edge", "build-engine", "postgres")
+CONTROL_PLANE = ("watcher", "watchdog", "gateway", "deployer", "builder", "monitor", "edge", "build-engine", "postgres")
 
 
 @pytest.fixture(scope="module")

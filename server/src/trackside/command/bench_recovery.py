@@ -192,4 +192,6 @@ PROBES: dict[str, Probe] = {
     "containerd": _runs_containers,
     "build-engine": _engine_for_builds,
     "supervisor": _supervises,
+    "watcher": _supervises,
+    "watchdog": _supervises,
 }
