@@ -236,9 +236,10 @@ def test_rollback_goes_to_the_last_success_before_the_active_one(trackside: Run,
     assert platform.requests[-5][1] == f"/v1/deployments/{wanted['id']}/rollback"
 
 
+@pytest.mark.parametrize("present", ["SUCCESS", "CRASHED"])
 @pytest.mark.parametrize("since", [("restart",), ("restart", "restart"), ("rollback",), ("rollback", "restart")])
 def test_rollback_passes_over_what_only_brought_the_present_version_again(
-    trackside: Run, platform: Platform, since: tuple[str, ...]
+    trackside: Run, platform: Platform, since: tuple[str, ...], present: str
 ) -> None:
     platform.a_project("demo", "web")
     instance = platform.instance()
@@ -246,7 +247,7 @@ def test_rollback_passes_over_what_only_brought_the_present_version_again(
     wanted = platform.a_deployment(instance, [], status="REMOVED", **served)
     bad = platform.a_deployment(instance, [], status="REMOVED", **served)
     for number, trigger in enumerate(since, start=1):
-        status = "SUCCESS" if number == len(since) else "REMOVED"
+        status = present if number == len(since) else "REMOVED"
         of = bad["id"] if trigger == "rollback" else None
         platform.a_deployment(instance, [], status=status, trigger=trigger, rollback_of=of, **served)
     ran = trackside("rollback")

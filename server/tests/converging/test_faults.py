@@ -7,10 +7,12 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
+import pytest
 from sqlalchemy import delete, insert, select
 
 from conftest import Platform
 from converging.test_converging import asking_all_the_time, assert_at_rest
+from converging.test_what_is_left_behind import delete as delete_for_good
 from converging.world import ADDRESSING, SERVES, EngineRoom, engine_room
 from trackside.adapters.memory.sources import MemoryRepository
 from trackside.kit import events as stream
@@ -25,9 +27,9 @@ from trackside.rooms.deployments.events import DeploymentHeldUp, DeploymentResum
 from trackside.rooms.deployments.model import Deployment, Network, Role, Status
 from trackside.rooms.deployments.store import tables
 from trackside.rooms.networking import service as networking
-from trackside.rooms.networking.errors import SlotsExhausted
+from trackside.rooms.networking.errors import SlotsExhausted, SubnetsExhausted
 from trackside.rooms.projects import service as projects
-from trackside.rooms.projects.model import ServiceInstance
+from trackside.rooms.projects.model import Deletable, ServiceInstance
 
 FULL = "The engine could not make the container: no space left on device."
 
@@ -225,6 +227,19 @@ async def test_without_a_slot_left_a_deployment_fails_and_the_next_one_has_the_s
             await deployments.take_down(tx, room.platform.actor, first.id)
         await room.converge(first.id)
         assert (await room.read(served.id)).status is Status.REMOVED
+        assert (await room.serve(second.id, "app:2")).status is Status.SUCCESS
+
+
+async def test_without_a_subnet_left_a_deployment_is_refused_until_an_environment_is_deleted(
+    platform: Platform, tmp_path: Path
+) -> None:
+    pool = IPv4Network("10.210.0.0/24")
+    async with engine_room(platform, tmp_path, addressing=replace(ADDRESSING, pool=pool)) as room:
+        first, second = await room.a_service(project="a"), await room.a_service(project="b")
+        await room.serve(first.id, "app:1")
+        with pytest.raises(SubnetsExhausted, match=f"All 1 subnets of {pool} are in use"):
+            await room.deploy(second.id, "app:2")
+        await delete_for_good(room, Deletable.PROJECT, first.project_id)
         assert (await room.serve(second.id, "app:2")).status is Status.SUCCESS
 
 

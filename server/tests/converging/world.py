@@ -162,6 +162,7 @@ class EngineRoom:
     disks: MemoryDisks
     sources: MemorySources
     directory: Path
+    addressing: Addressing = ADDRESSING
 
     @property
     def trees(self) -> Path:
@@ -192,7 +193,7 @@ class EngineRoom:
         source = {"kind": "image", "reference": reference}
         asked = deployments.Asked(source, {"deploy": {**QUICK["deploy"], **deploy}})
         async with self.transaction() as tx:
-            return await deployments.request_deployment(tx, self.platform.actor, ADDRESSING, instance_id, asked)
+            return await deployments.request_deployment(tx, self.platform.actor, self.addressing, instance_id, asked)
 
     async def ask_for_build(self, instance_id: UUID, *steps: str, is_urgent: bool = False) -> Deployment:
         """Ask for a deployment of a repository whose Dockerfile has these steps."""
@@ -201,7 +202,7 @@ class EngineRoom:
         repository.commit({"Dockerfile": "\n".join(("FROM scratch", *steps, f"LABEL unique={url}"))})
         asked = deployments.Asked({"kind": "git", "url": url}, QUICK, is_urgent)
         async with self.transaction() as tx:
-            return await deployments.request_deployment(tx, self.platform.actor, ADDRESSING, instance_id, asked)
+            return await deployments.request_deployment(tx, self.platform.actor, self.addressing, instance_id, asked)
 
     async def run_jobs(self, deployment: Deployment, fate: Fate | None = None) -> None:
         """The jobs that a deployment leads to, begun again wherever they were killed."""
@@ -283,7 +284,19 @@ async def engine_room(
     engine = Engine(database, Vault(platform.keyring), Ports(runtime, builds, logs, disks), defaults)
     tasks = [asyncio.create_task(run) for run in edge_of(platform, runtime, proxy)]
     yield EngineRoom(
-        platform, database, engine, runtime, images, builder, proxy, log_store, uploads, disks, sources, directory
+        platform,
+        database,
+        engine,
+        runtime,
+        images,
+        builder,
+        proxy,
+        log_store,
+        uploads,
+        disks,
+        sources,
+        directory,
+        addressing,
     )
     for task in tasks:
         task.cancel()

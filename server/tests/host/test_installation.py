@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import socket
 import stat
 from pathlib import Path
@@ -132,7 +133,7 @@ def test_two_starts_at_once_are_refused(tmp_path: Path) -> None:
 def test_a_taken_port_names_its_holder_and_the_command_that_takes_another() -> None:
     with socket.create_server(("127.0.0.1", 0)) as held:
         port = held.getsockname()[1]
-        with pytest.raises(PortTaken, match=rf"{port} is held by .*pytest") as refused:
+        with pytest.raises(PortTaken, match=rf"{port} is held by .* \(process {os.getpid()}\)") as refused:
             check_port(port, "TRACKSIDE_EDGE_PORT", "0a1b2c3d")
     assert f"TRACKSIDE_EDGE_PORT={port + 1} make demo" in refused.value.hint
 

@@ -127,8 +127,8 @@ def unfinished(found: list[Deployment]) -> Deployment:
 
 
 def previous(found: list[Deployment]) -> Deployment:
-    """The newest that once served another version, before the one that serves now."""
-    serving = [index for index, one in enumerate(found) if one["status"] == "SUCCESS"]
+    """The newest that once served another version, before the one that serves now, or has crashed."""
+    serving = [index for index, one in enumerate(found) if one["status"] in ("SUCCESS", "CRASHED")]
     now = version(found, serving[0]) if serving else None
     for index in range(serving[0] + 1 if serving else 0, len(found)):
         if _could_serve(found[index]) and version(found, index) != now:

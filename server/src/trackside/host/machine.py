@@ -193,22 +193,26 @@ class Machine:
         return Launch(argv=argv, waits_on=True)
 
     def platform_launch(self, name: str) -> Launch:
-        """How a process of the platform is started. Settings given as variables go along in a file, whatever is in them."""
-        arguments = self.options.haproxy if name == "haproxy" else ("-m", "trackside", "run", name)
-        return Launch(argv=(sys.executable, *arguments), environment=self._named_settings())
+        """How a process of the platform is started. Settings given as variables go along in a file, whatever is in them.
+
+        HAProxy has all it is told on its command line.
+        """
+        if name == "haproxy":
+            return Launch(argv=(sys.executable, *self.options.haproxy))
+        return Launch(argv=(sys.executable, "-m", "trackside", "run", name), environment=self._named_settings())
 
     def _platform_process(self, name: str) -> ManagedProcess:
+        """HAProxy alone is started anew only for what is on its command line: requests are lost with it. It is another program by
+        then, so which version's Python led to it is no reason either.
+        """
         settings, launch = self.layout.settings_file, self.platform_launch(name)
-        if name == "haproxy":
-            # It is another program by then: which version's Python led to it is no reason to start it anew.
-            launch = replace(launch, argv=launch.argv[1:])
+        stored = settings.read_text(encoding="utf-8") if settings.exists() else ""
+        is_proxy = name == "haproxy"
         return ManagedProcess(
             name=name,
             argv=self._launch_argv(name),
-            stop_seconds=10 if name == "haproxy" else 30,
-            fingerprint=fingerprint(
-                launch.as_json(), settings.read_text(encoding="utf-8") if settings.exists() else ""
-            ),
+            stop_seconds=10 if is_proxy else 30,
+            fingerprint=fingerprint(*launch.argv[1:]) if is_proxy else fingerprint(launch.as_json(), stored),
         )
 
     def _launch_argv(self, name: str) -> tuple[str, ...]:

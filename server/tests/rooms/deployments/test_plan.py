@@ -287,6 +287,65 @@ def test_an_app_that_crashes_for_good_is_told_and_its_page_shown() -> None:
     assert "exited with code 1" in (world.deployments[identity].reason or "")
 
 
+def test_what_an_unhealthy_app_says_anew_each_second_is_recorded_once() -> None:
+    world = World()
+    identity = served(world, restart_policy=m.RestartPolicy.NEVER)
+    world.history.clear()
+    world.apps[identity].port = None
+    run(world, 30)
+    assert world.deployments[identity].status is S.CRASHED
+    assert kinds(world).count("NoteReplica") == 1
+
+
+def test_a_crash_while_the_version_before_still_drains_leaves_no_step_open() -> None:
+    world = World()
+    old = served(world)
+    world.open_requests[old] = 1
+    new = world.add(S.DEPLOYING, restart_policy=m.RestartPolicy.NEVER, connection_drain=3600.0)
+    while world.deployments[new].step(m.StepName.DRAIN_INSTANCES) is None:
+        world.step()
+    world.apps[new].exits_after = 0
+    run(world, 5)
+    assert world.deployments[new].status is S.CRASHED
+    assert [step.name for step in world.deployments[new].steps if step.completed_at is None] == []
+
+
+def ports(world: World) -> list[int]:
+    return [action.port for action in world.history if isinstance(action, planning.FindPort)]
+
+
+@pytest.mark.parametrize(
+    ("app", "exposed", "found"),
+    [
+        (App(port=8080, first_port=9090, healthy_after=1), (), 8080),
+        (App(port=3000, first_port=9090, healthy_after=1), (3000,), 3000),
+        (App(port=3000, healthy_after=0.2), (), 3000),
+        (App(port=9091, first_port=3000, healthy_after=5), (), 3000),
+    ],
+    ids=["the port asked for", "the exposed one", "the only one", "the one that listens when it has settled"],
+)
+def test_requests_go_to_the_port_that_is_meant_not_to_the_one_that_listens_first(
+    app: App, exposed: tuple[int, ...], found: int
+) -> None:
+    world = World()
+    identity = world.add(S.DEPLOYING, app)
+    image = world.deployments[identity].image
+    assert image
+    world.deployments[identity] = replace(world.deployments[identity], image=replace(image, exposed_ports=exposed))
+    world.settle()
+    assert ports(world) == [found]
+    assert_alone(world, identity)
+
+
+def test_the_next_version_has_the_port_of_the_one_before_as_soon_as_it_listens() -> None:
+    world = World()
+    world.add(S.DEPLOYING, App(port=3000))
+    world.settle()
+    world.add(S.DEPLOYING, App(port=3000, first_port=2000, healthy_after=1))
+    world.settle()
+    assert ports(world) == [3000, 3000]
+
+
 def test_a_new_version_replaces_a_crashed_one() -> None:
     world = World()
     crashed = served(world)

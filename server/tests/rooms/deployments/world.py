@@ -21,9 +21,10 @@ TICK = timedelta(milliseconds=100)
 
 @dataclass
 class App:
-    """How a version behaves: when it listens and is healthy, whether and how it exits."""
+    """How a version behaves: when it listens and is healthy, whether and how it exits. At `first_port` it listens at once."""
 
     port: int | None = 8080
+    first_port: int | None = None
     healthy_after: float = 0.2
     exits_after: float | None = None
     exit_code: int = 1
@@ -172,7 +173,8 @@ class World:
         if app.exits_after is not None and ran >= app.exits_after:
             return self._exit(seen, app)
         listens = app.port is not None and ran >= app.healthy_after
-        return replace(seen, listening=(app.port,) if listens and app.port else ())
+        ports = {app.first_port, app.port if listens else None} - {None}
+        return replace(seen, listening=tuple(sorted(port for port in ports if port)))
 
     def _exit(self, seen: m.SeenReplica, app: App) -> m.SeenReplica:
         settings = self.deployments[seen.deployment_id].settings
@@ -193,7 +195,7 @@ class World:
         is_well = bool(self._listening(replica_id))
         if is_well:
             self.well_at[replica_id] = self.now
-        return Health(is_well, "probed", self.now, None if is_well else self.well_at.get(replica_id))
+        return Health(is_well, f"probed at {self.now}", self.now, None if is_well else self.well_at.get(replica_id))
 
     def _listening(self, replica_id: UUID) -> tuple[int, ...]:
         seen = self.seen.get(replica_id)

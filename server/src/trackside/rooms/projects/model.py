@@ -148,7 +148,7 @@ SETTINGS: dict[str, Setting] = {
     ),
     "deploy.port": Setting(
         SettingKind.WHOLE,
-        "The port the app listens on; else the image's EXPOSE, else the one port it listens on.",
+        "The port the app listens on; else the image's EXPOSE, else the one it opens.",
         None,
         1,
         65535,

@@ -112,7 +112,7 @@ def verify(snapshot: Snapshot, view: DeploymentView) -> list[Action] | None:
     deployment, present = view.deployment, facts.members(view)
     if is_portless(snapshot, view):
         return settle_portless(snapshot, view)
-    port = facts.target_port(deployment, present)
+    port = facts.target_port(snapshot, view)
     if port is None:
         return []
     found: list[Action] = [FindPort(deployment.id, port)] if deployment.port is None else []

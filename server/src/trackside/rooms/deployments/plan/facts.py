@@ -7,6 +7,8 @@ from trackside.rooms.deployments.model.planning import DeploymentView, ReplicaVi
 from trackside.rooms.networking.model import Server
 
 DEFAULT_PORT = 8080
+OTHER_PORTS_AFTER = timedelta(seconds=2)
+"""What listens first may be a port for metrics or debugging."""
 PORTLESS_WAIT = timedelta(seconds=10)
 """How long an image that does not say whether it listens is watched before it counts as one that does not."""
 SETTLE = timedelta(seconds=2)
@@ -48,18 +50,23 @@ def expects_port(deployment: Deployment) -> bool:
     return bool(told or (image and (image.expects_port or image.exposed_ports)))
 
 
-def target_port(deployment: Deployment, replicas: list[ReplicaView]) -> int | None:
-    """The port to send requests to: setting, else EXPOSE, else the one listening port; None while none is known."""
-    if deployment.port:
-        return deployment.port
-    if deployment.settings.port:
-        return deployment.settings.port
-    listening = next((r.seen.listening for r in replicas if r.seen and r.seen.listening), ())
+def target_port(snapshot: Snapshot, view: DeploymentView) -> int | None:
+    """The port to send requests to: setting, else EXPOSE, else the one that was asked for as PORT, else that of the version before,
+    as soon as it listens; else whatever listens once the app has had time to open what it opens first. None while none is known.
+    """
+    deployment = view.deployment
+    if deployment.port or deployment.settings.port:
+        return deployment.port or deployment.settings.port
+    seen = next((r.seen for r in members(view) if r.seen and r.seen.listening), None)
+    if seen is None:
+        return None
     exposed = deployment.image.exposed_ports if deployment.image else ()
-    for port in (*exposed, DEFAULT_PORT):
-        if port in listening:
+    before = (other.deployment.port for other in snapshot.deployments if other.deployment.id != deployment.id)
+    for port in (*exposed, DEFAULT_PORT, *before):
+        if port in seen.listening:
             return port
-    return listening[0] if listening else None
+    has_settled = seen.started_at is None or snapshot.now >= seen.started_at + OTHER_PORTS_AFTER
+    return seen.listening[0] if has_settled else None
 
 
 def servers(view: DeploymentView, port: int) -> tuple[Server, ...]:

@@ -8,6 +8,7 @@ from trackside.rooms.deployments.model.planning import (
     AddReplicas,
     Crash,
     DeploymentView,
+    EndStep,
     LeaveReplica,
     NoteReplica,
     PutBackend,
@@ -61,13 +62,21 @@ def tend(snapshot: Snapshot, view: DeploymentView, replica: ReplicaView) -> list
     if seen is None or seen.state is SeenState.CREATED:
         return [StartReplica(deployment.id, replica.replica.id)] if facts.is_due(snapshot, replica) else []
     status, detail = status_of(snapshot, view, replica)
-    if (status, detail) != (replica.replica.status, replica.replica.detail):
+    if is_news(replica, status, detail):
         return [NoteReplica(deployment.id, replica.replica.id, status, detail)]
     if seen.state is SeenState.EXITED and not facts.is_spent(deployment, seen) and facts.is_due(snapshot, replica):
         return [RestartReplica(deployment.id, replica.replica.id, facts.exit_sentence(deployment, seen))]
     if is_unwell(snapshot, view, replica) and may_restart(view, replica) and facts.is_due(snapshot, replica):
         return [RestartReplica(deployment.id, replica.replica.id, replica.health.detail if replica.health else "")]
     return []
+
+
+def is_news(replica: ReplicaView, status: ReplicaStatus, detail: str) -> bool:
+    """Whether that is to be recorded. One that is given up as it is unhealthy may say something else each second."""
+    known = replica.replica
+    if status is known.status is ReplicaStatus.CRASHED and facts.is_running(replica):
+        return False
+    return (status, detail) != (known.status, known.detail)
 
 
 def is_unwell(snapshot: Snapshot, view: DeploymentView, replica: ReplicaView) -> bool:
@@ -149,7 +158,8 @@ def judge(snapshot: Snapshot, view: DeploymentView) -> list[Action]:
     deployment = view.deployment
     if present and len(crashed) == len(present) and deployment.status is not Status.CRASHED:
         detail = status_of(snapshot, view, crashed[0])[1]
-        told: list[Action] = [Crash(deployment.id, f"{detail[:1].upper()}{detail[1:]}; its restart policy is spent.")]
+        told: list[Action] = [EndStep(deployment.id, step.name) for step in deployment.steps if not step.completed_at]
+        told.append(Crash(deployment.id, f"{detail[:1].upper()}{detail[1:]}; its restart policy is spent."))
         return told + ([ShowPage(Page.CRASHED)] if snapshot.routed == deployment.id else [])
     if deployment.status is Status.CRASHED and any(is_well(view, r) for r in present):
         back: list[Action] = [Recover(deployment.id)]
