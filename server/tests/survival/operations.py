@@ -349,11 +349,11 @@ class First(Operation):
 
 
 CHEAPEST_FIRST: tuple[type[Operation], ...] = (
-    First,
+    Restart,
     Scale,
     ScaleDown,
-    Restart,
     Rollback,
+    First,
     Failing,
     Cancel,
     Down,
@@ -366,6 +366,9 @@ CHEAPEST_FIRST: tuple[type[Operation], ...] = (
     Stray,
     Forget,
 )
+"""The first ones change a service that serves meanwhile."""
+TAKING_TURNS = {Restart, Scale, ScaleDown, Rollback, First, Cancel, Delete, Deploy}
+"""Those that take turns where several come to a step: each day another one is struck there."""
 LATER: dict[str, type[Operation]] = {"telemetry.drop_logs": Forget}
 """Steps that come so long after what leads to them that only this operation waits for them; others may see those of the last one."""
 
