@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import structlog
 from procrastinate.worker import Worker
@@ -47,7 +48,7 @@ def _reason(ended: asyncio.Future[None]) -> BaseException | None:
     """What it failed with first: a group of failures says only how many there are."""
     error = None if ended.cancelled() else ended.exception()
     while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
+        error = cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
     return error
 
 
