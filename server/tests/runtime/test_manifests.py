@@ -101,6 +101,7 @@ def test_listening_ports_leave_out_loopback_connections_and_the_engines_resolver
 def an_inspection(**state: object) -> dict[str, object]:
     labels = manifests.container_labels(PLAIN, "abcd1234")
     zero = {"Status": "running", "ExitCode": 0, "OOMKilled": False, "StartedAt": "2026-01-02T03:04:05.123456789Z"}
+    zero |= {"FinishedAt": "0001-01-01T00:00:00Z"}
     return {
         "Config": {"Labels": labels},
         "State": zero | state,
@@ -128,6 +129,26 @@ def test_inspections_are_read(status: str, code: int, state: SeenState, exit_cod
     assert (seen.state, seen.exit_code, seen.restarts) == (state, exit_code, 2)
     assert (seen.replica_id, seen.address) == (PLAIN.replica_id, PLAIN.address)
     assert seen.started_at == datetime(2026, 1, 2, 3, 4, 5, 123456, UTC)
+
+
+@pytest.mark.parametrize(
+    ("status", "finished", "up_since", "is_cut_off"),
+    [
+        ("exited", "2026-01-02T04:00:01Z", datetime(2026, 1, 2, 4, tzinfo=UTC), True),
+        ("exited", "2026-01-02T03:59:59Z", datetime(2026, 1, 2, 4, tzinfo=UTC), False),
+        ("exited", "2026-01-02T04:00:01Z", datetime(2026, 1, 2, 3, tzinfo=UTC), False),
+        ("exited", "2026-01-02T04:00:01Z", None, False),
+        ("running", "2026-01-02T04:00:01Z", datetime(2026, 1, 2, 4, tzinfo=UTC), False),
+    ],
+    ids=["found dead", "ended before", "started since", "unknown", "runs again"],
+)
+def test_what_ran_before_the_machine_came_up_and_is_found_dead_was_cut_off(
+    status: str, finished: str, up_since: datetime | None, is_cut_off: bool
+) -> None:
+    inspection = an_inspection(Status=status, ExitCode=255, FinishedAt=finished)
+    seen = manifests.seen_replica(inspection, up_since=up_since)
+    assert seen
+    assert seen.is_cut_off is is_cut_off
 
 
 def test_what_does_not_carry_our_labels_is_nothing_of_ours() -> None:

@@ -29,6 +29,7 @@ CONTROL_PLANE = ("watcher", "watchdog", "gateway", "deployer", "builder", "monit
 def three(world: World) -> list[Service]:
     """Three services in projects of their own, each saying its own name."""
     services = [world.service() for _ in range(3)]
+    services[1].configure(restartPolicyType="NEVER")  # when it ends by itself: it did not
     for service in services:
         service.set(VERSION=service.name)
         service.deploy()

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from importlib.metadata import version
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -104,7 +104,9 @@ class House:
 
     def runtime(self) -> Runtime:
         settings = self.settings
-        options = DockerOptions(interface_prefix=settings.interface_prefix)
+        file = system_layout(settings.installation, settings.home).up_since_file
+        up_since = datetime.fromisoformat(file.read_text()) if file.exists() else None
+        options = DockerOptions(interface_prefix=settings.interface_prefix, up_since=up_since)
         runtime = DockerRuntime(settings.engine_url, settings.installation, options)
         self._closing.append(runtime.close)
         return runtime

@@ -85,6 +85,11 @@ class Layout:
         return self.run / "containerd.sock"
 
     @property
+    def up_since_file(self) -> Path:
+        """When the platform came up first since the machine did. It goes when the machine goes down, like all in this directory."""
+        return self.run / "up-since"
+
+    @property
     def engine_socket(self) -> Path:
         return self.run / "engine.sock"
 

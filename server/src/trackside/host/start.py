@@ -9,6 +9,7 @@ import shutil
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -109,6 +110,8 @@ class _Start:
         """Prepare every part, so that the supervisor knows how to run each."""
         layout = self.machine.layout
         make_directory(layout.run, 0o711)
+        if not layout.up_since_file.exists():
+            write_text(layout.up_since_file, datetime.now(UTC).isoformat(), 0o644)
         make_directory(layout.launches, 0o700)
         await make_groups(layout)
         self.launches["postgres"] = await Postgres(self.machine.postgres_paths).prepare()

@@ -246,6 +246,22 @@ def test_a_replica_killed_from_outside_is_restarted() -> None:
     assert [a for a in world.history if isinstance(a, planning.RestartReplica)]
 
 
+@pytest.mark.parametrize("policy", m.RestartPolicy)
+@pytest.mark.parametrize("code", [0, 255])
+def test_a_replica_that_the_machine_cut_off_is_started_again_whatever_its_policy(
+    policy: m.RestartPolicy, code: int
+) -> None:
+    world = World()
+    identity = served(world, restart_policy=policy, max_restarts=0)
+    (replica,) = world.seen
+    cut_off = {"state": m.SeenState.EXITED, "exit_code": code, "is_cut_off": True, "listening": ()}
+    world.seen[replica] = replace(world.seen[replica], **cut_off)
+    world.settle()
+    assert_alone(world, identity)
+    (restart,) = [action for action in world.history if isinstance(action, planning.RestartReplica)]
+    assert restart.reason == "the machine it ran on went down"
+
+
 def restarts(world: World) -> int:
     return sum(isinstance(action, planning.RestartReplica) for action in world.history)
 
@@ -285,6 +301,34 @@ def test_an_app_that_crashes_for_good_is_told_and_its_page_shown() -> None:
     assert world.deployments[identity].status is S.CRASHED
     assert world.page is Page.CRASHED
     assert "exited with code 1" in (world.deployments[identity].reason or "")
+
+
+def test_an_app_that_had_run_for_long_is_started_again_though_its_restarts_are_used_up() -> None:
+    """By the plan: the engine counts for as long as there is the container, however long ago the last time was."""
+    world = World()
+    identity = served(world, max_restarts=0)
+    (replica,) = world.seen
+    world.seen[replica] = replace(world.seen[replica], started_at=world.now - timedelta(hours=1))
+    world.apps[identity].exits_after = 0
+    world.step()
+    world.apps[identity].exits_after = None
+    world.settle()
+    assert_alone(world, identity)
+    assert restarts(world) == 1
+    crash(world, identity)
+    assert world.deployments[identity].status is S.CRASHED
+
+
+def test_an_app_that_was_well_for_long_and_is_no_longer_is_restarted_though_its_restarts_are_used_up() -> None:
+    world = World()
+    identity = served(world, max_restarts=0, healthcheck_timeout=20.0)
+    (replica,) = world.seen
+    world.seen[replica] = replace(world.seen[replica], started_at=world.now - timedelta(hours=1))
+    run(world, 1)
+    world.apps[identity].port = None
+    run(world, 60)
+    assert restarts(world) == 1
+    assert world.deployments[identity].status is S.CRASHED
 
 
 def test_what_an_unhealthy_app_says_anew_each_second_is_recorded_once() -> None:

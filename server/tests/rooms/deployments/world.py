@@ -183,7 +183,7 @@ class World:
         )
         if again:
             return replace(seen, started_at=self.now, exit_code=app.exit_code, restarts=seen.restarts + 1, listening=())
-        return replace(seen, state=m.SeenState.EXITED, exit_code=app.exit_code, listening=())
+        return replace(seen, state=m.SeenState.EXITED, exit_code=app.exit_code, ended_at=self.now, listening=())
 
     def _report(self, deployment_id: UUID, backend: Backend) -> None:
         health = {s.replica_id: self._probe(s.replica_id) for s in backend.servers}
@@ -231,7 +231,8 @@ class World:
         replica = self.replicas[action.replica_id]
         self.replicas[replica.id] = replace(replica, restarts=replica.restarts + 1, restarted_at=self.now)
         seen = self.seen[replica.id]
-        self.seen[replica.id] = replace(seen, state=m.SeenState.RUNNING, started_at=self.now, listening=())
+        running = replace(seen, state=m.SeenState.RUNNING, restarts=0, ended_at=None, is_cut_off=False)
+        self.seen[replica.id] = replace(running, started_at=self.now, listening=())
 
     def do_leave_replica(self, action: planning.LeaveReplica) -> None:
         replica = self.replicas[action.replica_id]

@@ -39,13 +39,14 @@ class DockerOptions:
     `interface_prefix`: first letters of our bridges' names (at most 6). `log_files`: files a container's log rotates
     through. `open_files`: most files a container may hold open, at most the engine's own limit; 0 = as the engine.
     `out_of_memory_score`: how much sooner than the platform's own processes an app is chosen when the machine runs out of
-    memory (0 to 1000).
+    memory (0 to 1000). `up_since`: what was running before that and has ended after was cut off by the machine.
     """
 
     interface_prefix: str = "ts"
     log_files: int = 5
     open_files: int = 0
     out_of_memory_score: int = 500
+    up_since: datetime | None = None
 
 
 def container_name(installation: str, replica_id: UUID) -> str:
@@ -204,7 +205,9 @@ def seen_network(inspection: Mapping[str, Any]) -> Network | None:
 
 
 def seen_replica(
-    inspection: Mapping[str, Any], listening: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
+    inspection: Mapping[str, Any],
+    listening: tuple[tuple[int, ...], tuple[int, ...]] = ((), ()),
+    up_since: datetime | None = None,
 ) -> SeenReplica | None:
     """The replica an inspection shows; None for a container without our labels."""
     state = inspection["State"]
@@ -217,9 +220,17 @@ def seen_replica(
         is_out_of_memory=bool(state["OOMKilled"]),
         restarts=int(inspection.get("RestartCount") or 0),
         started_at=engine_time(str(state["StartedAt"])),
+        ended_at=engine_time(str(state["FinishedAt"])) if seen is SeenState.EXITED else None,
+        is_cut_off=seen is SeenState.EXITED and was_cut_off(state, up_since),
         listening=listening[0],
         listening_loopback=listening[1],
     )
+
+
+def was_cut_off(state: Json, up_since: datetime | None) -> bool:
+    """Whether the machine went down under it: an engine that comes up finds dead what it had left running."""
+    started, ended = engine_time(str(state["StartedAt"])), engine_time(str(state["FinishedAt"]))
+    return bool(up_since and started and ended and started < up_since <= ended)
 
 
 def listed_replica(labels: Mapping[str, str] | None, network: Mapping[str, Any]) -> SeenReplica | None:

@@ -256,9 +256,9 @@ class DockerRuntime:
             return None
         process = int(inspection["State"].get("Pid") or 0)
         if not process:
-            return manifests.seen_replica(inspection)
+            return manifests.seen_replica(inspection, up_since=self._options.up_since)
         tables = await asyncio.to_thread(read_tables, process)
-        return manifests.seen_replica(inspection, manifests.listening_ports(tables))
+        return manifests.seen_replica(inspection, manifests.listening_ports(tables), self._options.up_since)
 
     async def _containers(self, **labels: UUID) -> list[DockerContainer]:
         filters = json.dumps(manifests.label_filter(self._installation, **labels))

@@ -127,7 +127,11 @@ SETTINGS: dict[str, Setting] = {
         choices=("ON_FAILURE", "ALWAYS", "NEVER"),
     ),
     "deploy.restartPolicyMaxRetries": Setting(
-        SettingKind.WHOLE, "How often, before the deployment is `CRASHED`.", 10, 0, 1000
+        SettingKind.WHOLE,
+        "How often, before the deployment is `CRASHED`; an app that was well for ten minutes has another try.",
+        10,
+        0,
+        1000,
     ),
     "deploy.overlapSeconds": Setting(
         SettingKind.NUMBER, "How long the old version stays up after the swap, at least.", 0, 0, 3600

@@ -129,6 +129,8 @@ class SeenReplica:
     started_at: datetime | None
     listening: tuple[int, ...] = ()  # TCP ports that listen on other than loopback, ascending; () where unknown
     listening_loopback: tuple[int, ...] = ()
+    ended_at: datetime | None = None  # None while it runs, and where the engine does not say
+    is_cut_off: bool = False  # it ended because the machine went down
 
 
 class Trigger(StrEnum):

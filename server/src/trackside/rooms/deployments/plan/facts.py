@@ -1,6 +1,6 @@
 """Facts that several parts of the plan ask: ports, exits, probes. Pure."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from trackside.rooms.deployments.model import Deployment, RestartPolicy, Role, SeenReplica, SeenState
 from trackside.rooms.deployments.model.planning import DeploymentView, ReplicaView, Snapshot
@@ -13,6 +13,7 @@ PORTLESS_WAIT = timedelta(seconds=10)
 """How long an image that does not say whether it listens is watched before it counts as one that does not."""
 SETTLE = timedelta(seconds=2)
 """How long something that does not listen must have run to count as well."""
+STEADY = timedelta(minutes=10)
 ARRIVING_RESTARTS = 3
 """Restarts after which an arriving deployment is given up, whatever its policy."""
 
@@ -85,20 +86,26 @@ def is_report_current(view: DeploymentView) -> bool:
 
 def is_spent(deployment: Deployment, seen: SeenReplica) -> bool:
     """Whether a container lies still for good: it ended, and its restart policy gives it no other try."""
-    if seen.state is not SeenState.EXITED:
+    if seen.state is not SeenState.EXITED or seen.is_cut_off:
         return False
     policy = deployment.settings.restart_policy
     if policy is RestartPolicy.ALWAYS:
         return False
     if policy is RestartPolicy.NEVER or is_done(deployment, seen):
         return True
-    return seen.restarts >= deployment.settings.max_restarts
+    return seen.restarts >= deployment.settings.max_restarts and not was_steady(seen, seen.ended_at)
+
+
+def was_steady(seen: SeenReplica, until: datetime | None) -> bool:
+    """Whether it was well for so long that it has another try: what went wrong long before does not count."""
+    return bool(seen.started_at and until and until >= seen.started_at + STEADY)
 
 
 def is_done(deployment: Deployment, seen: SeenReplica) -> bool:
     """Whether it ended by itself, well, and that is all right."""
     return (
         seen.state is SeenState.EXITED
+        and not seen.is_cut_off
         and seen.exit_code == 0
         and deployment.settings.restart_policy is not RestartPolicy.ALWAYS
     )
@@ -106,6 +113,8 @@ def is_done(deployment: Deployment, seen: SeenReplica) -> bool:
 
 def exit_sentence(deployment: Deployment, seen: SeenReplica) -> str:
     """How a container ended, for people."""
+    if seen.is_cut_off:
+        return "the machine it ran on went down"
     ends = seen.restarts + (
         seen.state is SeenState.EXITED
     )  # who was restarted, or is about to be, has ended that often

@@ -98,7 +98,9 @@ def may_restart(view: DeploymentView, replica: ReplicaView) -> bool:
     settings = view.deployment.settings
     if settings.restart_policy == "NEVER":
         return False
-    return settings.restart_policy == "ALWAYS" or replica.replica.restarts < settings.max_restarts
+    if settings.restart_policy == "ALWAYS" or replica.replica.restarts < settings.max_restarts:
+        return True
+    return bool(replica.seen and replica.health and facts.was_steady(replica.seen, replica.health.well_until))
 
 
 def status_of(snapshot: Snapshot, view: DeploymentView, replica: ReplicaView) -> tuple[ReplicaStatus, str]:
