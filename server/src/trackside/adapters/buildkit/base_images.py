@@ -22,9 +22,10 @@ from trackside.adapters.buildkit.debian import (
 from trackside.adapters.buildkit.image_archive import write_image_archive
 from trackside.adapters.buildkit.options import BaseImages, BuildKitOptions
 from trackside.adapters.docker.connection import LazyEngine
+from trackside.adapters.docker.failures import UNREACHED
 from trackside.adapters.docker.images import mirror_first, pull_image, refuse_registry
 from trackside.adapters.docker.references import split_reference
-from trackside.rooms.builds.errors import BuildFailed, ImageUnavailable, RegistryRefused
+from trackside.rooms.builds.errors import BuildFailed, EngineAway, ImageUnavailable, RegistryRefused
 from trackside.rooms.builds.model import Limit
 from trackside.rooms.builds.ports import BuildLog
 
@@ -60,6 +61,8 @@ class BaseImageStore:
         except DockerError as error:
             if error.status == 404:
                 return False
+            if error.status == UNREACHED:
+                raise EngineAway("The build engine can't be reached.") from error
             raise BuildFailed(f"The base image `{image}` can't be used: {error.message}.") from error
         return True
 
