@@ -14,7 +14,8 @@ import structlog
 
 log = structlog.get_logger()
 CHECK = 1.0
-"""Seconds between looks whether the connection, and with it what it holds, is still there."""
+"""Seconds between looks whether the connection, and with it what it holds, is still there. It is asked, for a connection on which
+nothing is under way does not tell that its server is gone."""
 PATIENCE = 10.0
 """Seconds for which a name is waited for until that is told, and it is tried again."""
 # A machine that vanished without a word must not hold its names for hours.

@@ -212,6 +212,8 @@ def seen_replica(
     """The replica an inspection shows; None for a container without our labels."""
     state = inspection["State"]
     seen = STATES.get(str(state["Status"]), SeenState.EXITED)
+    started_at = engine_time(str(state["StartedAt"]))
+    ended_at = engine_time(str(state["FinishedAt"])) if seen is SeenState.EXITED else None
     replica = labelled_replica(part(part(inspection, "Config"), "Labels"), seen)
     return replica and replace(
         replica,
@@ -219,18 +221,17 @@ def seen_replica(
         exit_code=exit_code(seen, int(state["ExitCode"])),
         is_out_of_memory=bool(state["OOMKilled"]),
         restarts=int(inspection.get("RestartCount") or 0),
-        started_at=engine_time(str(state["StartedAt"])),
-        ended_at=engine_time(str(state["FinishedAt"])) if seen is SeenState.EXITED else None,
-        is_cut_off=seen is SeenState.EXITED and was_cut_off(state, up_since),
+        started_at=started_at,
+        ended_at=ended_at,
+        is_cut_off=was_cut_off(started_at, ended_at, up_since),
         listening=listening[0],
         listening_loopback=listening[1],
     )
 
 
-def was_cut_off(state: Json, up_since: datetime | None) -> bool:
+def was_cut_off(started_at: datetime | None, ended_at: datetime | None, up_since: datetime | None) -> bool:
     """Whether the machine went down under it: an engine that comes up finds dead what it had left running."""
-    started, ended = engine_time(str(state["StartedAt"])), engine_time(str(state["FinishedAt"]))
-    return bool(up_since and started and ended and started < up_since <= ended)
+    return bool(started_at and ended_at and up_since and started_at < up_since <= ended_at)
 
 
 def listed_replica(labels: Mapping[str, str] | None, network: Mapping[str, Any]) -> SeenReplica | None:

@@ -255,9 +255,7 @@ class DockerRuntime:
         if inspection is None:
             return None
         process = int(inspection["State"].get("Pid") or 0)
-        if not process:
-            return manifests.seen_replica(inspection, up_since=self._options.up_since)
-        tables = await asyncio.to_thread(read_tables, process)
+        tables = await asyncio.to_thread(read_tables, process) if process else ""
         return manifests.seen_replica(inspection, manifests.listening_ports(tables), self._options.up_since)
 
     async def _containers(self, **labels: UUID) -> list[DockerContainer]:

@@ -14,6 +14,7 @@ PORTLESS_WAIT = timedelta(seconds=10)
 SETTLE = timedelta(seconds=2)
 """How long something that does not listen must have run to count as well."""
 STEADY = timedelta(minutes=10)
+"""Who was well for so long has another try, though its restarts are used up."""
 ARRIVING_RESTARTS = 3
 """Restarts after which an arriving deployment is given up, whatever its policy."""
 
@@ -84,9 +85,14 @@ def is_report_current(view: DeploymentView) -> bool:
     return bool(view.backend and view.report and view.report.revision >= view.backend.revision)
 
 
+def ended_by_itself(seen: SeenReplica) -> bool:
+    """Whether its program ended, and not the machine under it."""
+    return seen.state is SeenState.EXITED and not seen.is_cut_off
+
+
 def is_spent(deployment: Deployment, seen: SeenReplica) -> bool:
     """Whether a container lies still for good: it ended, and its restart policy gives it no other try."""
-    if seen.state is not SeenState.EXITED or seen.is_cut_off:
+    if not ended_by_itself(seen):
         return False
     policy = deployment.settings.restart_policy
     if policy is RestartPolicy.ALWAYS:
@@ -104,10 +110,7 @@ def was_steady(seen: SeenReplica, until: datetime | None) -> bool:
 def is_done(deployment: Deployment, seen: SeenReplica) -> bool:
     """Whether it ended by itself, well, and that is all right."""
     return (
-        seen.state is SeenState.EXITED
-        and not seen.is_cut_off
-        and seen.exit_code == 0
-        and deployment.settings.restart_policy is not RestartPolicy.ALWAYS
+        ended_by_itself(seen) and seen.exit_code == 0 and deployment.settings.restart_policy is not RestartPolicy.ALWAYS
     )
 
 
