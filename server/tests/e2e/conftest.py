@@ -146,6 +146,12 @@ class Trackside:
     def edge_port(self) -> int:
         return int(self.status["edge_url"].rsplit(":", 1)[1])
 
+    @property
+    def pids(self) -> dict[str, int]:
+        """The process that does the work of each name; 0 where none does."""
+        processes = self.cli.json("server", "status", ok=False)["processes"]
+        return {one["name"]: int(one["pid"]) for one in processes}
+
     def service(self, project: str, name: str) -> Service:
         return Service(self.cli, self.api, project, name, self.edge_port)
 

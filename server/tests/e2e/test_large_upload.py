@@ -38,8 +38,7 @@ def test_a_gigabyte_in_ten_thousand_files_is_held_in_memory_by_nobody(trackside:
         'FROM debian:bookworm-slim\nRUN echo built\nCMD ["sleep", "infinity"]\n'
     )
     (tmp_path / "app" / ".dockerignore").write_text("data\n")
-    processes = {one["name"]: int(one["pid"]) for one in trackside.cli.json("server", "status")["processes"]}
-    watched = {name: processes[name] for name in ("gateway", "builder")}
+    watched = {name: trackside.pids[name] for name in ("gateway", "builder")}
     for pid in watched.values():
         forget_peak(pid)
     before = {name: peak(pid) for name, pid in watched.items()}

@@ -21,9 +21,9 @@ def layout(trackside: Trackside) -> Layout:
 
 def test_whoever_is_waited_for_comes_before_what_works_and_the_monitor_behind_all(trackside: Trackside) -> None:
     there, found = layout(trackside), dict[str, set[str]]()
-    for process in trackside.cli.json("server", "status")["processes"]:
-        for group in groups_of(process["pid"]):
-            found.setdefault(group, set()).add(process["name"])
+    for name, pid in trackside.pids.items():
+        for group in groups_of(pid):
+            found.setdefault(group, set()).add(name)
     assert found.pop(there.build_engine_group) == {"build-engine"}
     working = set().union(*found.values()) - SERVING - BEHIND
     assert found == {there.serving_group: SERVING, there.behind_group: BEHIND, there.working_group: working}

@@ -5,17 +5,12 @@ import asyncio
 from e2e.conftest import Cli, Service, Trackside
 
 
-def haproxy(trackside: Trackside) -> int:
-    processes = trackside.cli.json("server", "status")["processes"]
-    return next(int(one["pid"]) for one in processes if one["name"] == "haproxy")
-
-
 async def test_a_start_with_other_settings_fails_no_request(trackside: Trackside, echo: Service) -> None:
     """There, and back again."""
-    serving = haproxy(trackside)
+    serving = trackside.pids["haproxy"]
     async with echo.load(100) as load:
         for settings in ({"TRACKSIDE_HANG_SECONDS": "31"}, {}):
             start = Cli(trackside.cli.environment | settings).run
             await asyncio.to_thread(start, "server", "start")
     assert load.failures == [], load.summary()
-    assert haproxy(trackside) == serving
+    assert trackside.pids["haproxy"] == serving

@@ -11,12 +11,6 @@ import httpx
 from e2e.conftest import APPS, CHECKOUT, Service, Trackside, until
 
 
-def gateway(trackside: Trackside) -> int:
-    """The pid of the process that answers the API."""
-    processes = trackside.cli.json("server", "status", ok=False)["processes"]
-    return next(int(one["pid"]) for one in processes if one["name"] == "gateway")
-
-
 def answers(trackside: Trackside) -> bool:
     try:
         return trackside.api.get("/v1/version").is_success
@@ -38,9 +32,9 @@ def test_events_are_followed_over_a_killed_gateway_and_explain_what_happened(
         following = subprocess.Popen(command, env=trackside.cli.environment, stdout=out, stderr=said)
         try:
             until(lambda: len(lines(followed)) > 3)
-            killed = gateway(trackside)
+            killed = trackside.pids["gateway"]
             os.kill(killed, signal.SIGKILL)
-            until(lambda: gateway(trackside) not in (0, killed))
+            until(lambda: trackside.pids["gateway"] not in (0, killed))
             until(lambda: answers(trackside))
             echo.configure(healthcheckPath="/health", healthcheckTimeout=3)
             echo.set(HEALTHY_AFTER="1000", VERSION="2")

@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 from collections import Counter
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -73,13 +73,22 @@ async def pid_of(machine: Machine, name: str) -> int:
     return next(status.pid for status in await supervisor_of(machine).status() if status.name == name)
 
 
+async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 20) -> None:
+    """Nobody tells when the machine's processes and engines have come so far: they are looked at again and again."""
+    async with asyncio.timeout(seconds):
+        while not await condition():
+            await asyncio.sleep(0.05)
+
+
 async def kill_and_await_the_next(supervisor: Supervisor) -> None:
     killed = await supervisor.pid()
     assert killed
     os.kill(killed, signal.SIGKILL)
-    async with asyncio.timeout(20):
-        while await supervisor.pid() in (None, killed) or not await supervisor.is_running():
-            await asyncio.sleep(0.05)
+
+    async def is_replaced() -> bool:
+        return await supervisor.pid() not in (None, killed) and await supervisor.is_running()
+
+    await until(is_replaced)
 
 
 def waiting_twice(machine: Machine) -> list[str]:
@@ -136,12 +145,16 @@ async def test_a_killed_part_is_back_by_itself(directory: Path) -> None:
         for name in ("postgres", "containerd", "engine", "build-engine"):
             pid = await pid_of(machine, name)
             os.kill(pid, signal.SIGKILL)
-            async with asyncio.timeout(30):
-                while await pid_of(machine, name) in {0, pid}:
-                    await asyncio.sleep(0.05)
-        async with asyncio.timeout(60):
-            while any(finding.health is Health.FAILED for finding in await examine(machine) if finding.check in PARTS):
-                await asyncio.sleep(0.1)
+
+            async def is_back(name: str = name, pid: int = pid) -> bool:
+                return await pid_of(machine, name) not in {0, pid}
+
+            await until(is_back, 30)
+
+        async def is_well() -> bool:
+            return all(one.health is not Health.FAILED for one in await examine(machine) if one.check in PARTS)
+
+        await until(is_well, 60)
 
 
 async def test_a_stop_finds_everything_though_the_supervisor_was_killed(directory: Path) -> None:
@@ -151,9 +164,11 @@ async def test_a_stop_finds_everything_though_the_supervisor_was_killed(director
         engine = await pid_of(machine, "engine")
         assert supervisor
         os.kill(supervisor, signal.SIGKILL)
-        async with asyncio.timeout(5):
-            while await supervisor_of(machine).is_running():
-                await asyncio.sleep(0.02)
+
+        async def is_gone() -> bool:
+            return not await supervisor_of(machine).is_running()
+
+        await until(is_gone, 5)
         assert is_alive(engine)
         report = await stopped(machine)
         assert report.remaining == []
@@ -166,9 +181,11 @@ async def test_what_a_killed_supervisor_ran_goes_on_under_the_next_one_and_has_n
         await started(machine)
         supervisor = supervisor_of(machine)
         before = {status.name: status.pid for status in await supervisor.status()}
-        async with asyncio.timeout(20):  # what was still coming up would end with its supervisor
-            while not all(supervisor.holder(name) for name in before.keys() - {"supervisor"}):
-                await asyncio.sleep(0.05)
+
+        async def is_up() -> bool:
+            return all(supervisor.holder(name) for name in before.keys() - {"supervisor"})
+
+        await until(is_up)  # what was still coming up would end with its supervisor
         for _ in range(3):
             await kill_and_await_the_next(supervisor)
         assert (await started(machine)).was_running
@@ -179,9 +196,11 @@ async def test_what_a_killed_supervisor_ran_goes_on_under_the_next_one_and_has_n
         findings = {finding.check: finding.health for finding in await examine(machine)}
         assert {findings[part] for part in PARTS} == {Health.OK}
         os.kill(after["engine"], signal.SIGKILL)
-        async with asyncio.timeout(20):
-            while supervisor.holder("engine") in (None, after["engine"]):
-                await asyncio.sleep(0.05)
+
+        async def is_engine_back() -> bool:
+            return supervisor.holder("engine") not in (None, after["engine"])
+
+        await until(is_engine_back)
 
 
 async def test_an_engine_that_was_there_is_used_and_neither_stopped_nor_emptied(
@@ -212,6 +231,21 @@ while True:
 """
 
 
+def making_containers(machine: Machine, url: str) -> tuple[Machine, str]:
+    """The machine with a process in a deployer's place that makes containers on this engine until it is ended; their label."""
+    label = f"dev.trackside.installation={machine.layout.installation}"
+    made = ("create", "--label", label, "--network", "none", "trackside-test:1", "sleep", "600")
+    words = ("-c", MAKER, "/usr/bin/docker", "--host", url, *made)
+    return replace(machine, options=replace(OPTIONS, haproxy=words, processes=("haproxy",))), label
+
+
+async def leave_alone(machine: Machine) -> None:
+    """Kill the supervisor, and who would bring it back."""
+    pids = {status.name: status.pid for status in await supervisor_of(machine).status()}
+    for name in ("watcher", "supervisor"):
+        os.kill(pids[name], signal.SIGKILL)
+
+
 async def test_a_deployer_whose_supervisor_is_dead_leaves_nothing_on_an_engine_that_is_not_ours(
     directory: Path, busybox: Path, tmp_path: Path
 ) -> None:
@@ -221,20 +255,16 @@ async def test_a_deployer_whose_supervisor_is_dead_leaves_nothing_on_an_engine_t
         docker = Docker(url, busybox)
         assert (await docker.build(tmp_path, "true", network="none")).status == 0
         async with machine_in(directory, engine=url) as machine:
-            label = f"dev.trackside.installation={machine.layout.installation}"
-            made = ("create", "--label", label, "--network", "none", "trackside-test:1", "sleep", "600")
-            words = ("-c", MAKER, "/usr/bin/docker", "--host", url, *made)
-            busy = replace(machine, options=replace(OPTIONS, haproxy=words, processes=("haproxy",)))
+            busy, label = making_containers(machine, url)
             await started(busy)
-            supervisor = supervisor_of(busy)
-            pids = {status.name: status.pid for status in await supervisor.status()}
-            for name in ("watcher", "supervisor"):
-                os.kill(pids[name], signal.SIGKILL)
+            await leave_alone(busy)
             listing = ("ps", "--all", "--quiet", "--filter", f"label={label}")
             seen = await docker.run(*listing)
-            async with asyncio.timeout(20):
-                while await docker.run(*listing) == seen:
-                    await asyncio.sleep(0.05)
+
+            async def is_making() -> bool:
+                return await docker.run(*listing) != seen
+
+            await until(is_making)
             assert (await stopped(busy)).remaining == []
             assert await docker.run(*listing) == ""
 
@@ -244,22 +274,17 @@ async def test_a_deployer_whose_supervisor_is_dead_makes_no_container_once_the_a
 ) -> None:
     """Played as above, on an engine of ours."""
     async with machine_in(directory) as machine:
-        url, label = (
-            f"unix://{machine.layout.engine_socket}",
-            f"dev.trackside.installation={machine.layout.installation}",
-        )
-        made = ("create", "--label", label, "--network", "none", "trackside-test:1", "sleep", "600")
-        words = ("-c", MAKER, "/usr/bin/docker", "--host", url, *made)
-        busy = replace(machine, options=replace(OPTIONS, haproxy=words, processes=("haproxy",)))
+        url = f"unix://{machine.layout.engine_socket}"
+        busy, _ = making_containers(machine, url)
         await started(busy)
         docker = Docker(url, busybox)
         assert (await docker.build(tmp_path, "true", network="none")).status == 0
-        pids = {status.name: status.pid for status in await supervisor_of(busy).status()}
-        for name in ("watcher", "supervisor"):
-            os.kill(pids[name], signal.SIGKILL)
-        async with asyncio.timeout(20):
-            while not await docker.run("ps", "--all", "--quiet"):
-                await asyncio.sleep(0.05)
+        await leave_alone(busy)
+
+        async def has_made_one() -> bool:
+            return bool(await docker.run("ps", "--all", "--quiet"))
+
+        await until(has_made_one)
         assert (await stopped(busy)).remaining == []
         assert [*(busy.engine_plan.data / "containers").iterdir()] == []
 

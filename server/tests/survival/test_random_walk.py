@@ -1,7 +1,7 @@
 """Random operations and kills on ten services under load; in the end database, engine, edge and event log say the same.
 
-Two minutes in `make test`, thirty in `make soak` (`TRACKSIDE_SOAK_SECONDS`). The seed is printed; the
-same seed does the same things, though not at the same moments.
+Two minutes in `make test`, thirty in `make soak` (`TRACKSIDE_SOAK_SECONDS`). The seed is printed; the same seed does the same things,
+though not at the same moments.
 """
 
 import asyncio

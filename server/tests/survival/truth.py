@@ -29,18 +29,12 @@ def differences(world: World) -> list[str]:
     environments = [environment for project in projects if project for environment in project["environments"]]
     instances = [instance for environment in environments for instance in environment["service_instances"]]
     return [
-        *unsettled(instances),
         *(wrong for instance in instances for wrong in false_records(world, instance)),
         *strangers(world, instances),
         *wrong_networks(world, {environment["id"] for environment in environments}),
         *wrong_edge(world, instances),
         *wrong_answers(world, instances),
     ]
-
-
-def unsettled(instances: Sequence[Instance]) -> list[str]:
-    newest = [instance["latest_deployment"] for instance in instances if instance["latest_deployment"]]
-    return [f"{one['id']} is still {one['status']}" for one in newest if one["status"] not in END_STATES]
 
 
 def false_records(world: World, instance: Instance) -> list[str]:
@@ -56,6 +50,12 @@ def false_records(world: World, instance: Instance) -> list[str]:
             if one["status"] in ACTIVE and one["id"] != active["id"]
         ),
     ]
+
+
+def serves(instance: Instance) -> bool:
+    """Whether requests to its host name must be answered."""
+    active = instance["active_deployment"]
+    return bool(instance["host"] and active and active["status"] == "SUCCESS")
 
 
 def replicas_of(instance: Instance) -> set[str]:
@@ -103,19 +103,16 @@ def wrong_edge(world: World, instances: Sequence[Instance]) -> list[str]:
         return [str(error)]
     hosts = {instance["host"]: instance["id"] for instance in instances if instance["host"]}
     known = {replica for instance in instances for replica in replicas_of(instance)}
-    slots = {one.name for one in edge.servers if slot_number(one.backend) is not None}
+    servers = {one.name for one in edge.servers if slot_number(one.backend) is not None}
     return [
         *(f"{host} leads to {to}" for host, to in edge.hosts.items() if hosts.get(host) != to),
-        *(f"HAProxy has the server {one} of nobody" for one in slots - known),
-        *(wrong for instance in instances for wrong in wrong_servers(edge, instance)),
+        *(f"HAProxy has the server {one} of nobody" for one in servers - known),
+        *(wrong for instance in filter(serves, instances) for wrong in wrong_servers(edge, instance)),
     ]
 
 
 def wrong_servers(edge: Edge, instance: Instance) -> list[str]:
-    """Where the active deployment serves: replicas to which its host name does not lead, or others to which it does."""
-    active = instance["active_deployment"]
-    if not instance["host"] or not active or active["status"] != "SUCCESS":
-        return []
+    """Replicas to which the host name of what serves does not lead, or others to which it does."""
     target = edge.targets.get(instance["id"], "")
     taking = {one.name for one in edge.servers if one.backend == target and not one.is_closed}
     return [] if taking == replicas_of(instance) else [f"{instance['host']} leads by {target} to {taking}"]
@@ -124,10 +121,7 @@ def wrong_servers(edge: Edge, instance: Instance) -> list[str]:
 def wrong_answers(world: World, instances: Sequence[Instance]) -> list[str]:
     """Service instances that should serve and don't, or are answered by a replica of another one."""
     wrong: list[str] = []
-    for instance in instances:
-        active = instance["active_deployment"]
-        if not instance["host"] or not active or active["status"] != "SUCCESS":
-            continue
+    for instance in filter(serves, instances):
         url = f"http://127.0.0.1:{world.platform.edge_port}/replica"
         try:
             said = httpx.get(url, headers={"Host": instance["host"]}, timeout=10, trust_env=False).text

@@ -186,15 +186,16 @@ class World:
 
     def containers(self) -> set[str]:
         """Replica ids of all containers of the platform, running or not."""
-        own = f"label=dev.trackside.installation={self.layout.installation}"
-        listed = self.engine("ps", "-a", "--filter", own, "--format", '{{.Label "dev.trackside.replica"}}')
-        return set(listed.split())
+        return self._labels("replica", "ps", "-a")
 
     def environments_with_networks(self) -> set[str]:
         """Environment ids of all networks of the platform."""
+        return self._labels("environment", "network", "ls")
+
+    def _labels(self, name: str, *listing: str) -> set[str]:
+        """What this label of ours says on everything of the platform that the engine lists."""
         own = f"label=dev.trackside.installation={self.layout.installation}"
-        listed = self.engine("network", "ls", "--filter", own, "--format", '{{.Label "dev.trackside.environment"}}')
-        return set(listed.split())
+        return set(self.engine(*listing, "--filter", own, "--format", f'{{{{.Label "dev.trackside.{name}"}}}}').split())
 
     def networks(self, environment_id: str) -> list[str] | None:
         """The networks of an environment; None where the engine can't tell now."""

@@ -322,3 +322,38 @@ class World:
 
     def _id(self) -> UUID:
         return UUID(int=self._number())
+
+
+def served(world: World, **settings: object) -> UUID:
+    """A deployment that serves, alone."""
+    identity = world.add(m.Status.DEPLOYING, **settings)  # pyright: ignore[reportArgumentType]
+    world.settle()
+    assert world.deployments[identity].status is m.Status.SUCCESS
+    return identity
+
+
+def crash(world: World, identity: UUID) -> None:
+    """Let the app crash until its restart policy is spent."""
+    world.apps[identity].exits_after = 0.0
+    for _ in range(100):
+        world.step()
+
+
+def kinds(world: World) -> list[str]:
+    return [type(action).__name__ for action in world.history]
+
+
+def assert_alone(world: World, identity: UUID) -> None:
+    """`identity` serves with the wanted replicas, and nothing else is left."""
+    assert world.deployments[identity].status is m.Status.SUCCESS
+    assert world.routed == identity
+    assert set(world.backends) == {identity}
+    assert {r.deployment_id for r in world.replicas.values()} == {identity}
+    assert len(world.replicas) == world.deployments[identity].wanted_replicas
+    assert world.seen.keys() == world.replicas.keys()
+
+
+def run(world: World, seconds: float) -> None:
+    end = world.now + timedelta(seconds=seconds)
+    while world.now < end:
+        world.step()
