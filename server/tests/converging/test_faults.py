@@ -54,6 +54,8 @@ async def test_while_the_engine_is_away_a_deployment_says_so_and_goes_on_when_it
     made = await room.deploy(instance.id, "app:2")
     await room.engine.prepare(room.platform.workspace_id, made.id)
     room.runtime.go_down()
+    found = [(room.platform.workspace_id, instance.id)]
+    assert await room.engine.deploying() == found, "should its job be lost"
     converging = asyncio.create_task(room.converge(instance.id))
 
     async def is_held_up() -> bool:
@@ -62,6 +64,7 @@ async def test_while_the_engine_is_away_a_deployment_says_so_and_goes_on_when_it
     await until(is_held_up)
     waiting = await room.read(made.id)
     assert (waiting.status, waiting.hint) == (Status.DEPLOYING, RuntimeUnavailable.hint)
+    assert await room.engine.deploying() == [], "nothing is left to be said"
     assert room.proxy.open_request(await room.host(instance.id)) is not None
     room.runtime.come_up()
     await converging

@@ -52,6 +52,11 @@ async def test_two_installations_share_neither_ports_nor_networks(directory: Pat
     assert not any(a.overlaps(b) for i, a in enumerate(networks) for b in networks[:i])
 
 
+async def test_installations_first_started_in_one_moment_take_turns(directory: Path) -> None:
+    made = await asyncio.gather(*(open_installation(directory / str(n), {}, directory / "reg") for n in range(5)))
+    assert len({each.api_port for each in made}) == len({each.network_pool for each in made}) == 5
+
+
 async def test_a_port_given_by_variable_is_kept_for_later_starts(directory: Path) -> None:
     home, register = directory / "home", directory / "reg"
     await open_installation(home, {}, register)

@@ -5,12 +5,13 @@ nothing is ever a default secret. What the server reads goes into `settings.json
 machine's other installations must know is recorded where they look.
 """
 
+import asyncio
 import base64
 import fcntl
 import json
 import secrets
-from collections.abc import Collection, Generator, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Collection, Generator, Iterator, Mapping
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address, IPv4Network, NetmaskValueError
 from pathlib import Path
@@ -26,6 +27,8 @@ DEFAULT_API_PORT = 7700
 DEFAULT_EDGE_PORT = 7780
 UNMADE = "00000000"
 """Stands for the id of an installation that was not made yet."""
+TURN_SECONDS = 30
+"""Another installation's start chooses its ports and networks well within them."""
 ADOPTED = "adopted"
 DATABASE = "trackside"
 OWNER_ROLE = "trackside_owner"
@@ -91,7 +94,7 @@ async def open_installation(home: Path, environment: Mapping[str, str], register
         register.mkdir(parents=True, exist_ok=True)
     except PermissionError as refused:
         raise RightsMissing(f"This user may not write to {refused.filename}.") from refused
-    with exclusively(register / "register.lock"):
+    async with _in_turn(register / "register.lock"):
         present = read_installation(home)
         others = list(_others(register, present.id if present else ""))
         chosen = _changed(present, environment) if present else await _fresh(environment, others)
@@ -168,6 +171,23 @@ def exclusively(path: Path) -> Generator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as held:
             raise StartInProgress(f"Another start or stop is under way (it holds {path}).") from held
+        yield
+
+
+@asynccontextmanager
+async def _in_turn(path: Path, seconds: float = TURN_SECONDS) -> AsyncGenerator[None]:
+    """The same, after those who hold it only for a moment. Errors: `StartInProgress` where it is still held after so long."""
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + seconds
+    with ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(exclusively(path))
+                break
+            except StartInProgress:
+                if clock() > deadline:
+                    raise
+            await asyncio.sleep(0.05)
         yield
 
 

@@ -139,6 +139,7 @@ async def _timer(deployer: Deployer) -> AsyncIterator[None]:
         wanted = [tasks.prepare(workspace_id, deployment_id) for workspace_id, deployment_id in await engine.unpulled()]
         for one in await engine.deletions():
             wanted.append(tasks.clear_away(one.workspace_id, str(one.kind), one.subject_id))
+        wanted += [tasks.converge(workspace_id, instance_id) for workspace_id, instance_id in await engine.deploying()]
         await _defer(deployer, wanted)
         restless = await engine.restless()  # last: it can do nothing without the engine
         await _defer(deployer, [tasks.converge(workspace_id, instance_id) for workspace_id, instance_id in restless])

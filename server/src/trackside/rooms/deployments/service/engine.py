@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from trackside.kit.apart import apart
-from trackside.kit.db import Database
+from trackside.kit.db import Database, Transaction
 from trackside.kit.errors import TracksideError
 from trackside.kit.garbage import Freed
 from trackside.rooms.builds.model import LeastSpace
@@ -147,13 +147,22 @@ class Engine:
 
     async def unpulled(self) -> list[tuple[UUID, UUID]]:
         """(workspace, deployment) of all deployments whose existing image is still to be pulled."""
+        return await self._everywhere("the look for images to pull", store.unpulled)
+
+    async def deploying(self) -> list[tuple[UUID, UUID]]:
+        """(workspace, service instance) of all that must converge whatever the engine says, even that it is away."""
+        return await self._everywhere("the look for deployments under way", store.deploying)
+
+    async def _everywhere(
+        self, what: str, find: Callable[[Transaction], Awaitable[list[UUID]]]
+    ) -> list[tuple[UUID, UUID]]:
         async with self._database.transaction() as tx:
             workspaces = {workspace_id for workspace_id, _ in await store.all_due(tx)}
         found: list[tuple[UUID, UUID]] = []
         for workspace_id in workspaces:
-            with apart("the look for images to pull", workspace_id):
+            with apart(what, workspace_id):
                 async with self._database.transaction(workspace_id) as tx:
-                    found += [(workspace_id, deployment_id) for deployment_id in await store.unpulled(tx)]
+                    found += [(workspace_id, each) for each in await find(tx)]
         return found
 
     async def deletions(self) -> list[Deletion]:

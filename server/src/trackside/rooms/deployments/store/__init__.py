@@ -219,3 +219,11 @@ async def unpulled(tx: Transaction) -> list[UUID]:
         deployments.c.source["kind"].astext == "image",
     )
     return list((await tx.connection.execute(query)).scalars())
+
+
+async def deploying(tx: Transaction) -> list[UUID]:
+    """The bound workspace's service instances with a deployment that is being made to run and says nothing of waiting."""
+    query = select(deployments.c.service_instance_id).where(
+        deployments.c.status == Status.DEPLOYING, deployments.c.reason.is_(None)
+    )
+    return list((await tx.connection.execute(query.distinct())).scalars())
