@@ -9,9 +9,9 @@ BIN := .venv/bin
 TRACKSIDE := bin/trackside
 PYTEST := $(SUDO) $(BIN)/pytest
 PURE := server/tests/rooms planner/tests cli/tests
-# Tests with an engine, a proxy or a whole platform of their own have the machine for themselves; all others share it.
-ALONE := $(addprefix server/tests/,builds edge e2e host runtime survival)
-SHARING := $(filter-out server/tests/__pycache__ server/tests/demo $(ALONE),$(patsubst %/,%,$(wildcard server/tests/*/))) planner/tests cli/tests
+# Tests with an engine, a proxy or a whole platform of their own run in two groups side by side; all others on every core.
+WHOLE := $(addprefix server/tests/,survival e2e builds edge host runtime)
+SHARING := $(filter-out server/tests/__pycache__ server/tests/demo $(WHOLE),$(patsubst %/,%,$(wildcard server/tests/*/))) planner/tests cli/tests
 SOURCES := server planner cli bin/setup.py
 
 help: ## Show this manual
@@ -33,12 +33,12 @@ stop: ## Stop exactly what was started; the state directory and system packages 
 test: setup-tests lint types imports ## Run the tests with all real parts; `make demo` itself first, alone
 	@$(PYTEST) -q -m "not slow" server/tests/demo
 	@$(PYTEST) -q -m "not slow" -n auto $(SHARING)
-	@$(PYTEST) -q -m "not slow" $(ALONE)
+	@$(PYTEST) -q -m "not slow" -n 2 --dist loadgroup $(WHOLE)
 
 test-all: setup-tests lint types imports ## Run the slow tests too; SHARD=1/3 runs the first third of them
 	@$(PYTEST) -q server/tests/demo
 	@$(PYTEST) -q -n auto $(SHARING)
-	@$(PYTEST) -q $(ALONE)
+	@$(PYTEST) -q -n 2 --dist loadgroup $(WHOLE)
 
 wheels: setup ## Make what `trackside server upgrade` takes on a machine without this checkout: dist/
 	@rm -rf dist

@@ -34,7 +34,12 @@ _numbers = itertools.count()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """`SHARD=i/n` keeps the i-th of n parts of the tests, so that several machines, or nights, can share them."""
+    """`SHARD=i/n` keeps the i-th of n parts of the tests, so that several machines, or nights, can share them.
+
+    Those that kill are a group of their own, for `--dist loadgroup`: they mostly wait, so the others run beside them.
+    """
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("killing" if "survival" in item.path.parts else "others"))
     part, _, parts = os.environ.get("SHARD", "1/1").partition("/")
     mine = set(sorted(item.nodeid for item in items)[int(part) - 1 :: int(parts)])
     config.hook.pytest_deselected(items=[item for item in items if item.nodeid not in mine])
