@@ -1,6 +1,8 @@
 """Engines of the tests' own for builds: one that builds, with a bridge to the package sources and a memory limit, and one for apps."""
 
 import asyncio
+import os
+import signal
 import subprocess
 import time
 from contextlib import suppress
@@ -29,7 +31,7 @@ class TestEngine:
         return f"unix://{self.directory}/docker.sock"
 
     def start(self) -> None:
-        self.directory.mkdir(parents=True)
+        self.directory.mkdir(parents=True, exist_ok=True)
         with (self.directory / "dockerd.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [
@@ -57,6 +59,15 @@ class TestEngine:
         finally:
             await engine.close()
         return True
+
+    def kill(self) -> None:
+        """SIGKILL. It can be started again on what it left."""
+        assert self.process
+        containerd = self.directory / "exec" / "containerd" / "containerd.pid"
+        for pid in (self.process.pid, int(containerd.read_text())):
+            os.kill(pid, signal.SIGKILL)
+        containerd.unlink()  # as long as nobody has reaped it, the next engine would take it for one that runs
+        self.process.wait(60)
 
     def stop(self) -> None:
         if self.process:

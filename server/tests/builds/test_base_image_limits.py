@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from builds.git_servers import processes_with
 from trackside.adapters.buildkit.base_images import BaseImageStore
 from trackside.adapters.buildkit.options import BaseImages, BuildKitOptions, CompanyNetwork
 from trackside.adapters.docker.connection import LazyEngine
-from trackside.rooms.builds.errors import BuildFailed
+from trackside.rooms.builds.errors import BuildFailed, EngineAway
 from trackside.rooms.builds.model import Limit
 
 MakeStore = Callable[..., BaseImageStore]
@@ -24,33 +25,67 @@ async def quiet(line: str) -> None:
     """A log nobody reads."""
 
 
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[MakeStore]:
-    """Makes a store on an engine that has no image at all; builds may take a second."""
+@dataclass
+class FakeEngine:
+    """An engine that has no image at all; whoever hands it one waits for ever, or sees it die."""
 
-    async def missing(_: web.Request) -> web.Response:
+    is_dying: bool = False
+    url: str = ""
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def version(self, _: web.Request) -> web.Response:
+        return web.json_response({"ApiVersion": "1.41"})
+
+    async def missing(self, _: web.Request) -> web.Response:
         return web.json_response({"message": "no such image"}, status=404)
 
+    async def take(self, request: web.Request) -> web.Response:
+        if self.is_dying and request.transport:
+            request.transport.abort()
+        await self.over.wait()
+        return web.Response()
+
+
+@pytest.fixture
+async def engine() -> AsyncIterator[FakeEngine]:
+    engine = FakeEngine()
     app = web.Application()
-    app.router.add_get("/{path:.*}", missing)
+    app.router.add_get("/{path:.*version}", engine.version)
+    app.router.add_get("/{path:.*}", engine.missing)
+    app.router.add_post("/{path:.*}", engine.take)
     async with TestServer(app) as server:
-        url = f"tcp://127.0.0.1:{server.port}"
-        engine = LazyEngine(url)
+        engine.url = f"tcp://127.0.0.1:{server.port}"
+        yield engine
+        engine.over.set()
 
-        def make(docker: str = "/bin/false", apt_mirror: str = "") -> BaseImageStore:
-            options = BuildKitOptions(
-                directory=tmp_path / "state",
-                build_engine_url=url,
-                engine_url=url,
-                docker_program=docker,
-                seconds=1,
-                base_images=BaseImages.BOOTSTRAP,
-                network=CompanyNetwork(apt_mirror=apt_mirror),
-            )
-            return BaseImageStore(options, engine)
 
-        yield make
-        await engine.close()
+@pytest.fixture
+async def store(tmp_path: Path, engine: FakeEngine) -> AsyncIterator[MakeStore]:
+    """Makes a store; builds may take a second."""
+    client = LazyEngine(engine.url)
+
+    def make(apt_mirror: str = "") -> BaseImageStore:
+        options = BuildKitOptions(
+            directory=tmp_path / "state",
+            build_engine_url=engine.url,
+            engine_url=engine.url,
+            seconds=1,
+            base_images=BaseImages.BOOTSTRAP,
+            network=CompanyNetwork(apt_mirror=apt_mirror),
+        )
+        return BaseImageStore(options, client)
+
+    yield make
+    await client.close()
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Path:
+    """The archive of an image that was made before."""
+    archive = tmp_path / "state" / "base-images" / f"debian-bookworm-{os.uname().machine}.tar"
+    archive.parent.mkdir(parents=True)
+    archive.write_bytes(b"an image")
+    return archive
 
 
 async def stopped(store: BaseImageStore) -> BuildFailed:
@@ -84,15 +119,18 @@ async def test_a_mirror_of_packages_that_hangs_is_given_up(store: MakeStore) -> 
     assert os.readlink("/proc/self/ns/mnt") not in namespaces, "what it mounts would stay when it is killed"
 
 
-async def test_an_engine_that_does_not_take_an_image_is_given_up_and_the_image_is_kept(
-    store: MakeStore, tmp_path: Path
+async def test_an_engine_that_dies_as_it_takes_an_image_is_away_and_the_image_is_kept(
+    store: MakeStore, kept: Path, engine: FakeEngine
 ) -> None:
-    docker = tmp_path / "hangs-for-ever"
-    docker.write_text("#!/bin/sh\nexec tail -f /dev/null\n")
-    docker.chmod(0o755)
-    archive = tmp_path / "state" / "base-images" / f"debian-bookworm-{os.uname().machine}.tar"
-    archive.parent.mkdir(parents=True)
-    archive.write_bytes(b"an image")
-    found = await stopped(store(docker=str(docker)))
+    engine.is_dying = True
+    with pytest.raises(EngineAway):
+        await store().ensure("debian:bookworm", quiet)
+    assert kept.exists()
+
+
+async def test_an_engine_that_does_not_take_an_image_is_given_up_and_the_image_is_kept(
+    store: MakeStore, kept: Path
+) -> None:
+    found = await stopped(store())
     assert found.sentence.startswith("Loading the base image into the build engine was stopped")
-    assert archive.exists()
+    assert kept.exists()

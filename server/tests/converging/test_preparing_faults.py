@@ -16,7 +16,7 @@ from trackside.kit import events as stream
 from trackside.kit.db import Transaction
 from trackside.kit.ids import new_id
 from trackside.rooms.builds import service as builds
-from trackside.rooms.builds.errors import ArchiveRefused, BuildFailed, EngineAway, SourceRefused
+from trackside.rooms.builds.errors import ArchiveRefused, BuildFailed, EngineAway, EngineLost, SourceRefused
 from trackside.rooms.builds.service import sub_directory
 from trackside.rooms.deployments import service
 from trackside.rooms.deployments.converge.preparing import BuildWaits, SourceUnusable, is_of_the_world, lasting_fault
@@ -133,6 +133,27 @@ async def test_an_image_that_nobody_is_there_to_be_asked_for_is_waited_for(room:
     room.images.is_away = False
     await room.run_jobs(made)
     assert (await room.read(made.id)).status is Status.SUCCESS
+
+
+async def test_a_build_that_loses_its_engine_begins_anew(room: EngineRoom) -> None:
+    made = await ask(room)
+    room.builder.deaths = 2
+    for _ in range(2):
+        with pytest.raises(EngineLost):
+            await room.engine.prepare(room.platform.workspace_id, made.id)
+    assert (await room.read(made.id)).code == EngineLost.code
+    assert (await prepare(room, made)).status is Status.DEPLOYING
+
+
+async def test_a_build_that_kills_its_engine_again_and_again_is_ended(room: EngineRoom) -> None:
+    made = await ask(room)
+    room.builder.deaths = 5
+    for _ in range(2):
+        with pytest.raises(EngineLost):
+            await room.engine.prepare(room.platform.workspace_id, made.id)
+    failed = await prepare(room, made)
+    assert (failed.status, failed.reason) == (Status.FAILED, "The build engine died again and again in it.")
+    assert room.builder.deaths == 2, "others want to build too"
 
 
 async def explain(room: EngineRoom, made: Deployment) -> Explanation:

@@ -4,10 +4,11 @@ import asyncio
 import fcntl
 import os
 import shutil
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import aiohttp
 from aiodocker import DockerError
 
 from trackside.adapters.buildkit import process
@@ -22,13 +23,14 @@ from trackside.adapters.buildkit.debian import (
 from trackside.adapters.buildkit.image_archive import write_image_archive
 from trackside.adapters.buildkit.options import BaseImages, BuildKitOptions
 from trackside.adapters.docker.connection import LazyEngine
-from trackside.adapters.docker.failures import UNREACHED
-from trackside.adapters.docker.images import mirror_first, pull_image, refuse_registry
+from trackside.adapters.docker.failures import is_away
+from trackside.adapters.docker.images import load_image, mirror_first, pull_image, refuse_registry
 from trackside.adapters.docker.references import split_reference
 from trackside.rooms.builds.errors import BuildFailed, EngineAway, ImageUnavailable, RegistryRefused
 from trackside.rooms.builds.model import Limit
 from trackside.rooms.builds.ports import BuildLog
 
+CHUNK = 1 << 20
 UNREACHED_SECONDS = 300.0
 """For how long a registry that was not reached is not asked again (it may take long to find that out)."""
 
@@ -43,12 +45,17 @@ class BaseImageStore:
         self._unreached_until = 0.0
 
     async def ensure(self, image: str, log: BuildLog) -> None:
-        """Have `image` on the build engine under that very name. Raises `BuildFailed` with the reason and what helps."""
-        if await self._is_there(image):
-            return
-        async with self._lock, _file_lock(self.directory / "lock"):
-            if not await self._is_there(image):
-                await self._fetch(image, log)
+        """Have `image` on the build engine under that very name. Errors: `BuildFailed` with the reason and what helps, `EngineAway`."""
+        try:
+            if await self._is_there(image):
+                return
+            async with self._lock, _file_lock(self.directory / "lock"):
+                if not await self._is_there(image):
+                    await self._fetch(image, log)
+        except (DockerError, aiohttp.ClientError, ConnectionError) as error:
+            if is_away(error):
+                raise EngineAway("The build engine can't be reached.") from error
+            raise
 
     @property
     def directory(self) -> Path:
@@ -61,8 +68,8 @@ class BaseImageStore:
         except DockerError as error:
             if error.status == 404:
                 return False
-            if error.status == UNREACHED:
-                raise EngineAway("The build engine can't be reached.") from error
+            if is_away(error):
+                raise
             raise BuildFailed(f"The base image `{image}` can't be used: {error.message}.") from error
         return True
 
@@ -73,6 +80,8 @@ class BaseImageStore:
             return await self._bootstrap_or_explain(image, suite, "`base_images` is set to `bootstrap`", log)
         try:
             await self._pull(image, log)
+        except EngineAway:
+            raise  # it says nothing of the registry
         except ImageUnavailable as error:
             if mode is BaseImages.REGISTRY or suite is None:
                 hint = error.hint if isinstance(error, RegistryRefused) else _HINT
@@ -128,7 +137,8 @@ class BaseImageStore:
         environment = {"PATH": PROGRAMS, "SOURCE_DATE_EPOCH": str(EPOCH), "LC_ALL": "C.UTF-8"}
         environment["TMPDIR"] = str(self.directory)
         try:
-            code = await self._run(f"Making the base image Debian {suite} from packages", command, environment, log)
+            async with self._in_time(f"Making the base image Debian {suite} from packages"):
+                code = await process.run(command, environment, log)
             if code != 0:
                 raise BuildFailed(
                     f"The base image Debian {suite} could not be made from packages: mmdebstrap ended with code {code}.",
@@ -140,20 +150,21 @@ class BaseImageStore:
             sources.unlink(missing_ok=True)
 
     async def _load(self, archive: Path, log: BuildLog) -> None:
-        program = [self._options.docker_program, "-H", self._options.build_engine_url, "load", "-q", "-i", str(archive)]
-        environment = {"PATH": "/usr/bin:/bin", "HOME": str(self.directory)}
-        code = await self._run("Loading the base image into the build engine", program, environment, log)
-        if code != 0:
+        async with self._in_time("Loading the base image into the build engine"):
+            refusal = await load_image(self._engine.client, _chunks(archive))
+        if refusal:
+            await log(refusal)
             archive.unlink(missing_ok=True)
             raise BuildFailed(
                 "The base image could not be loaded into the build engine.", hint="Deploy again: it is made anew."
             )
 
-    async def _run(self, what: str, command: Sequence[str], environment: Mapping[str, str], log: BuildLog) -> int:
-        """The exit code. A mirror or an engine that hangs must not hold the build slot for ever. Errors: `BuildFailed`."""
+    @asynccontextmanager
+    async def _in_time(self, what: str) -> AsyncGenerator[None]:
+        """A mirror or an engine that hangs must not hold the build slot for ever. Errors: `BuildFailed`."""
         try:
             async with asyncio.timeout(self._options.seconds):
-                return await process.run(command, environment, log)
+                yield
         except TimeoutError as error:
             raise BuildFailed(
                 f"{what} was stopped: it took longer than the {self._options.seconds:g} s that a build may take.",
@@ -190,3 +201,9 @@ async def _file_lock(path: Path) -> AsyncGenerator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+async def _chunks(file: Path) -> AsyncIterator[bytes]:
+    with file.open("rb") as archive:
+        while chunk := await asyncio.to_thread(archive.read, CHUNK):
+            yield chunk

@@ -5,7 +5,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,12 +23,16 @@ from trackside.adapters.buildkit.options import BuildKitOptions
 from trackside.adapters.buildkit.progress import Progress
 from trackside.adapters.buildkit.redaction import Redactor
 from trackside.adapters.buildkit.transfer import ImageTransfer
-from trackside.adapters.docker.connection import LazyEngine
+from trackside.adapters.docker.connection import LazyEngine, presence
+from trackside.adapters.docker.failures import is_away
 from trackside.kit.garbage import Freed
-from trackside.rooms.builds.errors import BuildCancelled, BuildFailed, ImageUnavailable
+from trackside.rooms.builds.errors import BuildCancelled, BuildFailed, EngineAway, EngineLost, ImageUnavailable
 from trackside.rooms.builds.model import BuildOrder, Image, Limit
 from trackside.rooms.builds.ports import BuildLog
 from trackside_planner import DirectoryTree
+
+NOTICE_SECONDS = 0.2
+"""The build program and we lose our connections to an engine that dies in the same moment, and may notice in any order."""
 
 
 @dataclass(eq=False)
@@ -125,7 +129,7 @@ class BuildKitBuilder:
         command = build_command(order, prepared, self._options, files)
         try:
             async with asyncio.timeout(self._options.seconds):
-                code = await process.run(command, build_environment(prepared, files), follow)
+                code = await self._run_watched(command, build_environment(prepared, files), follow)
         except TimeoutError as error:
             raise BuildFailed(
                 f"The build was stopped: it took longer than the {self._options.seconds:g} s that a build may take.",
@@ -137,6 +141,21 @@ class BuildKitBuilder:
             limit = which_limit(before, read_memory_pressure(self._options.cgroup), progress.exit_code, said)
             raise await self._failure(limit, redactor.redact(progress.sentence()))
         return files.image_id.read_text().strip()
+
+    async def _run_watched(self, command: Sequence[str], environment: Mapping[str, str], log: BuildLog) -> int:
+        """The exit code of a program that works on the build engine. Errors: `EngineAway`, `EngineLost`."""
+        try:
+            async with presence(self._build_engine.client) as gone:
+                code = await process.run(command, environment, log)
+                if code != 0:
+                    await asyncio.wait({gone}, timeout=NOTICE_SECONDS)
+                if code != 0 and gone.done():
+                    raise EngineLost("The build engine went away in the middle of the build.")
+                return code
+        except (DockerError, aiohttp.ClientError, ConnectionError) as error:
+            if is_away(error):
+                raise EngineAway("The build engine can't be reached.") from error
+            raise
 
     async def _failure(self, limit: Limit | None, sentence: str) -> BuildFailed:
         size = {Limit.MEMORY: self._options.memory_bytes, Limit.DISK: self._options.disk_bytes}

@@ -9,15 +9,14 @@ from typing import Any, cast
 import aiohttp
 from aiodocker import DockerError
 
-from trackside.adapters.docker.connection import CONNECT_SECONDS, STALL_SECONDS, LazyEngine
-from trackside.adapters.docker.failures import is_damaged
-from trackside.adapters.docker.images import is_gone, read_image
-from trackside.rooms.builds.errors import BuildFailed, ImageGone, ImageUnavailable
+from trackside.adapters.docker.connection import LazyEngine
+from trackside.adapters.docker.failures import is_away, is_damaged
+from trackside.adapters.docker.images import MOVING, is_gone, load_image, read_image
+from trackside.rooms.builds.errors import BuildFailed, EngineAway, ImageGone, ImageUnavailable
 from trackside.rooms.builds.model import Image
 from trackside.rooms.builds.ports import BuildLog
 
 _CHUNK = 1 << 20
-_MOVING = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=STALL_SECONDS)
 UNPACKING_SECONDS = 300.0
 
 
@@ -36,6 +35,10 @@ class ImageTransfer:
                 await self._move(image_id, labels, log)
                 facts = await _inspect(self._target, image_id)
         except (DockerError, aiohttp.ClientError, TimeoutError, OSError) as error:
+            if is_away(error):
+                raise EngineAway(
+                    "The built image could not be moved: the build engine, or the one that runs apps, was not there or went away."
+                ) from error
             raise ImageUnavailable(
                 f"The built image could not be moved to the engine that runs apps: {str(error) or 'it did not answer in time'}."
             ) from error
@@ -76,16 +79,12 @@ class ImageTransfer:
             loading.cancel()
 
     async def _load(self, image_id: str, is_sent: asyncio.Event) -> None:
-        loading = cast(
-            "AsyncIterator[dict[str, Any]]",
-            self._target.client.images.import_image(self._archive(image_id, is_sent), stream=True, timeout=_MOVING),
-        )
-        async for step in loading:
-            if "error" in step:
-                raise ImageUnavailable(f"The engine that runs apps refused the built image: {step['error']}.")
+        refusal = await load_image(self._target.client, self._archive(image_id, is_sent))
+        if refusal:
+            raise ImageUnavailable(f"The engine that runs apps refused the built image: {refusal}.")
 
     async def _archive(self, image_id: str, is_sent: asyncio.Event) -> AsyncIterator[bytes]:
-        exporting = self._source.client.images.export_image(image_id, timeout=_MOVING)
+        exporting = self._source.client.images.export_image(image_id, timeout=MOVING)
         async with cast("AbstractAsyncContextManager[aiohttp.StreamReader]", exporting) as archive:
             while chunk := await archive.read(_CHUNK):
                 yield chunk

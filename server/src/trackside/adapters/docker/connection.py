@@ -4,6 +4,11 @@ Each followed log and each event stream holds a connection for its whole life, s
 101st replica from ever being started or seen.
 """
 
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+
 import aiohttp
 from aiodocker import Docker
 
@@ -39,6 +44,30 @@ def connector(url: str) -> aiohttp.BaseConnector:
     if url.startswith("unix://"):
         return aiohttp.UnixConnector(url.removeprefix("unix://"), limit=0)
     return aiohttp.TCPConnector(limit=0)
+
+
+@asynccontextmanager
+async def presence(engine: Engine) -> AsyncGenerator[asyncio.Future[None]]:
+    """A future that is done as soon as the engine has gone away, even if another stands in its place a moment later.
+
+    The engine tells nowhere since when it runs; a connection that is held open ends with it. Errors: `DockerError` where it is away.
+    """
+    nothing = {"filters": json.dumps({"event": ["none"]})}
+    endless = aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS)
+    async with engine._query("events", params=nothing, timeout=endless) as answer:  # pyright: ignore[reportPrivateUsage]
+        gone = asyncio.ensure_future(_end_of(answer))
+        try:
+            yield gone
+        finally:
+            gone.cancel()
+            await asyncio.wait({gone})
+            answer.close()
+
+
+async def _end_of(answer: aiohttp.ClientResponse) -> None:
+    with suppress(aiohttp.ClientError, OSError):
+        async for _ in answer.content.iter_any():
+            pass
 
 
 class LazyEngine:

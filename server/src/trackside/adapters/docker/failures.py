@@ -117,6 +117,13 @@ def network_failure(error: DockerError, network: Network) -> TracksideError:
     return unavailable(error, f"make the network {network.subnet}")
 
 
+def is_away(error: BaseException) -> bool:
+    """Whether nobody was there, or whoever was there went away in between. One that hangs is there: that is a `TimeoutError`."""
+    if isinstance(error, DockerError):
+        return error.status == UNREACHED
+    return isinstance(error, aiohttp.ClientError | ConnectionError) and not isinstance(error, TimeoutError)
+
+
 def unanswered(error: DockerError) -> RuntimeUnavailable | None:
     """The error, where it is that nobody was there."""
     return RuntimeUnavailable("The container engine can't be reached.") if error.status == UNREACHED else None

@@ -13,7 +13,7 @@ from aiodocker import Docker, DockerError
 from aiodocker.jsonstream import json_stream_stream  # pyright: ignore[reportUnknownVariableType]
 
 from trackside.adapters.docker import failures
-from trackside.adapters.docker.connection import LazyEngine
+from trackside.adapters.docker.connection import CONNECT_SECONDS, STALL_SECONDS, LazyEngine
 from trackside.adapters.docker.manifests import LABEL
 from trackside.adapters.docker.references import may_ask, mirrored, registry_of, split_reference
 from trackside.rooms.builds.errors import EngineAway, ImageGone, ImageUnavailable, RegistryRefused
@@ -25,6 +25,7 @@ PULL_SECONDS = 1800.0
 INSTALLATION_LABEL = f"{LABEL}installation"
 _REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,511}")
 _RELEASED = "released"
+MOVING = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=STALL_SECONDS)
 _NAME = re.compile(r"[a-z0-9][a-z0-9._/-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?")
 
 
@@ -172,7 +173,7 @@ class _explained:
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         match error:
-            case DockerError() if error.status == failures.UNREACHED:
+            case DockerError() if failures.is_away(error):
                 raise EngineAway(f"The container engine can't be asked for the image `{self._subject}`.") from error
             case DockerError():
                 raise ImageUnavailable(f"The image `{self._subject}` can't be had: {error.message}.") from error
@@ -207,6 +208,8 @@ async def mirror_first(reference: str, mirror: str, log: BuildLog, pull: Callabl
     if by_mirror != reference:
         try:
             return await pull(by_mirror)
+        except EngineAway:
+            raise  # it says nothing of the mirror
         except ImageUnavailable as error:
             await log(f"{error.sentence} {reference} is asked for without the mirror.")
     return await pull(reference)
@@ -231,6 +234,8 @@ async def pull_image(client: Docker, reference: str, log: BuildLog) -> None:
                     seen[layer] = status
                     await log(f"{layer}: {status}" if layer else status)
     except DockerError as error:
+        if failures.is_away(error):
+            raise EngineAway(f"The container engine can't be asked for the image `{reference}`.") from error
         raise ImageUnavailable(f"The image `{reference}` can't be pulled: {error.message.strip()}.") from error
 
 
@@ -247,6 +252,15 @@ async def _pulling(client: Docker, reference: str) -> AsyncGenerator[dict[str, A
                 yield step
         finally:
             answer.close()
+
+
+async def load_image(client: Docker, archive: AsyncIterator[bytes]) -> str:
+    """Hand the engine an archive of an image; why it refuses it, "" where it takes it. Errors: what the client raises."""
+    loading = cast("AsyncIterator[dict[str, Any]]", client.images.import_image(archive, stream=True, timeout=MOVING))
+    async for step in loading:
+        if "error" in step:
+            return str(step["error"])
+    return ""
 
 
 def read_image(facts: Mapping[str, Any]) -> Image:

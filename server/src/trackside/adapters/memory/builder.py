@@ -10,7 +10,7 @@ from uuid import UUID
 
 from trackside.adapters.memory.images import MemoryImages
 from trackside.kit.garbage import Freed
-from trackside.rooms.builds.errors import BuildCancelled, BuildFailed
+from trackside.rooms.builds.errors import BuildCancelled, BuildFailed, EngineLost
 from trackside.rooms.builds.model import BuildOrder, Image, ImageConfig
 from trackside.rooms.builds.ports import BuildLog
 
@@ -24,8 +24,13 @@ class MemoryBuilder:
         self._images = images
         self._built: dict[str, Image] = {}
         self._cancelled: dict[UUID, asyncio.Event] = {}
+        self.deaths = 0
+        """So many builds to come lose their engine."""
 
     async def build(self, order: BuildOrder, log: BuildLog) -> str:
+        if self.deaths:
+            self.deaths -= 1
+            raise EngineLost("The build engine went away in the middle of the build.")
         cancelled = self._cancelled[order.build_id] = asyncio.Event()
         try:
             for line in order.dockerfile.splitlines():

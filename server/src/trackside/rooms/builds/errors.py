@@ -66,6 +66,13 @@ class EngineAway(ImageUnavailable):
     hint = "It goes on when the container engine is back: look at `trackside server status`."
 
 
+class EngineLost(EngineAway):
+    """It was there when the build began, and died in it: perhaps of it."""
+
+    code = "builds.engine_lost"
+    hint = "The build begins anew when the build engine is back: look at `trackside server status`."
+
+
 class RegistryRefused(ImageUnavailable):
     """The operator has named the registries that may be asked, and this is none of them."""
 

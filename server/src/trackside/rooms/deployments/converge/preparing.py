@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
@@ -17,7 +18,7 @@ from trackside.kit import failpoints
 from trackside.kit.db import Database, Transaction
 from trackside.kit.errors import Kind, TracksideError
 from trackside.rooms.builds import service as builds
-from trackside.rooms.builds.errors import EngineAway
+from trackside.rooms.builds.errors import EngineAway, EngineLost
 from trackside.rooms.builds.model import BuildSettings, Commit, GitCredentials, GitSource, ImageSource, Source
 from trackside.rooms.builds.ports import BuildLog
 from trackside.rooms.deployments import events, store
@@ -33,6 +34,8 @@ WATCH = 0.3
 """Seconds between looks whether a build is still wanted."""
 MENDED = 3.0
 """Seconds for which a try has to go on until what held up the one before counts as mended."""
+MOST_LOST = 3
+"""So often a build may lose its engine until it is held to be the build that kills it."""
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 LASTING = frozenset(
     {
@@ -119,6 +122,7 @@ class Preparer:
         self._space = parts.space
         self._is_engine_open = is_engine_open
         self._preparing: set[UUID] = set()
+        self._lost = Counter[UUID]()
 
     async def prepare(self, workspace_id: UUID, deployment_id: UUID) -> None:
         """Bring a deployment from QUEUED (an existing image) or BUILDING to DEPLOYING or FAILED.
@@ -130,7 +134,13 @@ class Preparer:
         self._preparing.add(deployment_id)
         try:
             await self._prepare(workspace_id, deployment_id)
+            self._lost.pop(deployment_id, None)
         except EngineAway as error:
+            if self._has_lost(deployment_id, error):
+                await self._fail(
+                    workspace_id, deployment_id, BuildBroke("The build engine died again and again in it.")
+                )
+                return
             await self._hold_up(workspace_id, deployment_id, error)
             raise
         except OSError as error:
@@ -144,6 +154,15 @@ class Preparer:
         finally:
             self._builds.tidy(deployment_id)
             self._preparing.discard(deployment_id)
+
+    def _has_lost(self, deployment_id: UUID, error: EngineAway) -> bool:
+        """Whether the engine has died in it so often that this is no accident: others want to build too."""
+        if isinstance(error, EngineLost):
+            self._lost[deployment_id] += 1
+        if self._lost[deployment_id] < MOST_LOST:
+            return False
+        del self._lost[deployment_id]
+        return True
 
     async def _prepare(self, workspace_id: UUID, deployment_id: UUID) -> None:
         try:
