@@ -245,17 +245,20 @@ class Service:
         answer = until(lambda: self.world.ask("PATCH", path, json={"patch": patch}), 60)
         assert answer.status_code == 200, answer.text
 
-    def deploy(self) -> None:
-        """Ask for a deployment: of the image once there is one, else of an upload."""
+    def deploy(self, uploaded: dict[str, str] | None = None) -> None:
+        """Ask for a deployment: of what was uploaded, else of the image once there is one, else of an upload."""
         count = len(self.deployments)
-        image = self.world.image
-        source = {"kind": "image", "reference": image} if image else {"kind": "upload", **self.upload()}
+        if self.world.image and uploaded is None:
+            source = {"kind": "image", "reference": self.world.image}
+        else:
+            source = {"kind": "upload", **(uploaded or self.upload())}
         self.world.insist(
             "POST", f"{self.path}/deployments", lambda: len(self.deployments) > count, json={"source": source}
         )
 
-    def upload(self) -> dict[str, str]:
-        body = archive(APPS / "echo")
+    def upload(self, body: bytes | None = None) -> dict[str, str]:
+        """Upload an archive: the test app's, where none is given."""
+        body = body or archive(APPS / "echo")
         answer = until(lambda: self.world.ask("POST", f"{self.path}/uploads", content=body), 60)
         assert answer.status_code == 201, answer.text
         return {"upload_id": answer.json()["upload_id"], "sha256": answer.json()["sha256"]}

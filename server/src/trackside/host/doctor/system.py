@@ -94,14 +94,14 @@ async def disk(patient: Patient) -> Finding:
     for space in spaces:
         if least.is_low(space):
             sentence = f"{least.sentence(space)} New deployments are refused; what runs goes on. It is {space.place}."
-            clearing = (
-                "raise TRACKSIDE_BUILD_DISK_BYTES" if space.is_for_builds else f"du -xh {space.place} | sort -h | tail"
-            )
+            clearing = f"du -xh {space.place} | sort -h | tail"
+            if space.is_for_builds:
+                clearing = f'raise "build_disk_bytes" in {layout.settings_file}, and bin/trackside server start'
             return failed("disk", sentence, f"bin/trackside admin collect; then: {clearing}")
     free, wanted = spaces[0].free_bytes, room_to_grow(layout.build_disk_file, machine.options.build_disk_bytes)
     if free < wanted:
         sentence = f"{free >> 30} GiB free; the builds' disk may grow by {wanted >> 30} GiB."
-        return warning("disk", sentence, "TRACKSIDE_BUILD_DISK_BYTES=8589934592 make demo")
+        return warning("disk", sentence, f'put "build_disk_bytes": 8589934592 into {layout.settings_file}')
     return ok("disk", "; ".join(f"{space.name} has {space.free_bytes >> 20} MiB free" for space in spaces) + ".")
 
 

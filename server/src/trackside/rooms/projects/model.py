@@ -152,7 +152,7 @@ SETTINGS: dict[str, Setting] = {
     ),
     "deploy.port": Setting(
         SettingKind.WHOLE,
-        "The port the app listens on; else the image's EXPOSE, else the one it opens.",
+        "The port the app listens on; else the image's EXPOSE, else 8080 (its PORT); after 2 s any other it opened.",
         None,
         1,
         65535,
