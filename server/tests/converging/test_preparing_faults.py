@@ -19,12 +19,19 @@ from trackside.rooms.builds import service as builds
 from trackside.rooms.builds.errors import ArchiveRefused, BuildFailed, EngineAway, EngineLost, SourceRefused
 from trackside.rooms.builds.service import sub_directory
 from trackside.rooms.deployments import service
-from trackside.rooms.deployments.converge.preparing import BuildWaits, SourceUnusable, is_of_the_world, lasting_fault
+from trackside.rooms.deployments.converge.preparing import (
+    BuildKills,
+    BuildWaits,
+    SourceUnusable,
+    is_of_the_world,
+    lasting_fault,
+)
 from trackside.rooms.deployments.events import DeploymentHeldUp, DeploymentProgressed, DeploymentResumed
 from trackside.rooms.deployments.model import Deployment, Explanation, Status
 from trackside.rooms.deployments.service.explaining import explain_deployment
 from trackside.rooms.projects.model import ServiceInstance
 
+WENT_AWAY = "The build engine went away in the middle of the build."
 NEARLY_TOO_LONG = "/".join(["d" * 200] * 20)[:4090]
 """A path that a system takes, but not below another directory."""
 
@@ -152,7 +159,8 @@ async def test_a_build_that_kills_its_engine_again_and_again_is_ended(room: Engi
         with pytest.raises(EngineLost):
             await room.engine.prepare(room.platform.workspace_id, made.id)
     failed = await prepare(room, made)
-    assert (failed.status, failed.reason) == (Status.FAILED, "The build engine died again and again in it.")
+    assert (failed.status, failed.code) == (Status.FAILED, BuildKills.code)
+    assert failed.reason == f"{WENT_AWAY} That was the third time."
     assert room.builder.deaths == 2, "others want to build too"
 
 

@@ -289,6 +289,17 @@ async def test_a_deployer_whose_supervisor_is_dead_makes_no_container_once_the_a
         assert [*(busy.engine_plan.data / "containers").iterdir()] == []
 
 
+@pytest.mark.parametrize("later", [0.0, 0.2, 0.5])
+async def test_a_stop_while_a_killed_supervisor_is_brought_back_leaves_nothing(directory: Path, later: float) -> None:
+    async with machine_in(directory) as machine:
+        await started(machine)
+        pids = {status.name: status.pid for status in await supervisor_of(machine).status()}
+        os.kill(pids["supervisor"], signal.SIGKILL)
+        await asyncio.sleep(later)
+        assert (await stopped(machine)).remaining == []
+        assert not processes_of(machine.layout.installation, machine.layout.data, machine.layout.control_groups)
+
+
 async def test_steps_are_announced_in_order_each_with_its_time(directory: Path) -> None:
     said: list[Progress] = []
     async with machine_in(directory) as machine:

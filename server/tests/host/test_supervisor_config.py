@@ -17,6 +17,7 @@ def plan(*processes: ManagedProcess) -> SupervisorPlan:
         directory=Path("/srv/100% ours"),
         logs=Path("/srv/100% ours/logs"),
         locks=Path("/run/trackside-0a1b2c3d/locks"),
+        alive=Path("/srv/100% ours/alive"),
         descriptors=20_000,
         processes=processes,
     )

@@ -18,7 +18,7 @@ HERE = Path("/srv/trackside")
 
 def configuration(version: str, *names: str) -> str:
     processes = [ManagedProcess(name, ("/bin/true", version), fingerprint=version) for name in names]
-    paths = (HERE / "s.sock", HERE / "s.pid", HERE, HERE / "logs", HERE / "locks")
+    paths = (HERE / "s.sock", HERE / "s.pid", HERE, HERE / "logs", HERE / "locks", HERE / "alive")
     return supervisor_conf(SupervisorPlan(*paths, descriptors=100, processes=processes))
 
 

@@ -131,22 +131,38 @@ def test_inspections_are_read(status: str, code: int, state: SeenState, exit_cod
     assert seen.started_at == datetime(2026, 1, 2, 3, 4, 5, 123456, UTC)
 
 
+DOWN = manifests.Downtime(datetime(2026, 1, 2, 4, tzinfo=UTC), datetime(2026, 1, 2, 5, tzinfo=UTC))
+EARLIER = manifests.Downtime(datetime(2026, 1, 2, 2, tzinfo=UTC), datetime(2026, 1, 2, 3, tzinfo=UTC))
+
+
 @pytest.mark.parametrize(
-    ("status", "finished", "up_since", "is_cut_off"),
+    ("status", "finished", "downtime", "is_cut_off"),
     [
-        ("exited", "2026-01-02T04:00:01Z", datetime(2026, 1, 2, 4, tzinfo=UTC), True),
-        ("exited", "2026-01-02T03:59:59Z", datetime(2026, 1, 2, 4, tzinfo=UTC), False),
-        ("exited", "2026-01-02T04:00:01Z", datetime(2026, 1, 2, 3, tzinfo=UTC), False),
-        ("exited", "2026-01-02T04:00:01Z", None, False),
-        ("running", "2026-01-02T04:00:01Z", datetime(2026, 1, 2, 4, tzinfo=UTC), False),
+        ("exited", "2026-01-02T05:00:01Z", DOWN, True),
+        ("exited", "2026-01-02T04:59:59Z", DOWN, True),
+        ("exited", "2026-01-02T04:00:01Z", DOWN, True),
+        ("exited", "2026-01-02T03:59:59Z", DOWN, False),
+        ("exited", "2026-01-02T06:00:00Z", DOWN, False),
+        ("exited", "2026-01-02T05:00:01Z", EARLIER, False),
+        ("exited", "2026-01-02T05:00:01Z", None, False),
+        ("running", "2026-01-02T05:00:01Z", DOWN, False),
     ],
-    ids=["found dead", "ended before", "started since", "unknown", "runs again"],
+    ids=[
+        "found dead by our engine",
+        "found dead by one that came up before us",
+        "ended in order",
+        "ended before",
+        "ended long after",
+        "started since",
+        "unknown",
+        "runs again",
+    ],
 )
-def test_what_ran_before_the_machine_came_up_and_is_found_dead_was_cut_off(
-    status: str, finished: str, up_since: datetime | None, is_cut_off: bool
+def test_what_ran_until_the_machine_went_down_was_cut_off(
+    status: str, finished: str, downtime: manifests.Downtime | None, is_cut_off: bool
 ) -> None:
     inspection = an_inspection(Status=status, ExitCode=255, FinishedAt=finished)
-    seen = manifests.seen_replica(inspection, up_since=up_since)
+    seen = manifests.seen_replica(inspection, downtime=downtime)
     assert seen
     assert seen.is_cut_off is is_cut_off
 

@@ -13,7 +13,7 @@ from trackside.adapters.archives.limits import ArchiveLimits
 from trackside.adapters.buildkit.builder import BuildKitBuilder
 from trackside.adapters.buildkit.options import BaseImages, BuildKitOptions, CompanyNetwork
 from trackside.adapters.docker.images import DockerImages
-from trackside.adapters.docker.manifests import DockerOptions
+from trackside.adapters.docker.manifests import DockerOptions, Downtime
 from trackside.adapters.docker.runtime import DockerRuntime
 from trackside.adapters.git.options import GitOptions
 from trackside.adapters.git.sources import GitSources
@@ -28,6 +28,7 @@ from trackside.entry.worker import builder, deployer, monitor
 from trackside.entry.worker.nudges import Nudges
 from trackside.host.disks import MachineDisks
 from trackside.host.errors import PartFailed
+from trackside.host.files import read_json
 from trackside.host.layout import system_layout
 from trackside.host.machine import named_services
 from trackside.host.mirrors import Mirrors, endpoints
@@ -104,9 +105,11 @@ class House:
 
     def runtime(self) -> Runtime:
         settings = self.settings
-        file = system_layout(settings.installation, settings.home).up_since_file
-        up_since = datetime.fromisoformat(file.read_text()) if file.exists() else None
-        options = DockerOptions(interface_prefix=settings.interface_prefix, up_since=up_since)
+        told = read_json(system_layout(settings.installation, settings.home).downtime_file)
+        downtime = (
+            None if told is None else Downtime(*(datetime.fromisoformat(told[name]) for name in ("began", "ended")))
+        )
+        options = DockerOptions(interface_prefix=settings.interface_prefix, downtime=downtime)
         runtime = DockerRuntime(settings.engine_url, settings.installation, options)
         self._closing.append(runtime.close)
         return runtime

@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Generator
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +60,9 @@ class Launch:
 
 def read_launch(path: Path) -> Launch:
     stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    argv = tuple(stored.pop("argv"))
-    return Launch(argv=argv, **stored)
+    known: dict[str, Any] = {one.name: stored[one.name] for one in fields(Launch) if one.name in stored}
+    known["argv"] = tuple(stored["argv"])
+    return Launch(**known)  # a later version may have written more
 
 
 def remove_stale_pid_files(pid_files: dict[str, str], *, seconds: float = 10) -> None:

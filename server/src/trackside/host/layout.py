@@ -85,9 +85,14 @@ class Layout:
         return self.run / "containerd.sock"
 
     @property
-    def up_since_file(self) -> Path:
-        """When the platform came up first since the machine did. It goes when the machine goes down, like all in this directory."""
-        return self.run / "up-since"
+    def alive_file(self) -> Path:
+        """Touched as long as the platform runs: by its age a start after a boot knows when the machine went down."""
+        return self.home / "alive"
+
+    @property
+    def downtime_file(self) -> Path:
+        """From when to when the machine was down before it came up. It goes when the machine goes down, like all in this directory."""
+        return self.run / "downtime.json"
 
     @property
     def engine_socket(self) -> Path:

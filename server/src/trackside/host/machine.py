@@ -149,6 +149,7 @@ class Machine:
             directory=self.layout.home,
             logs=self.layout.logs,
             locks=self.layout.locks,
+            alive=self.layout.alive_file,
             share=self.layout.working_group,
             descriptors=descriptors(),
             processes=[*parts, *map(self._platform_process, self.options.processes)],

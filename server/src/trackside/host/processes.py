@@ -200,7 +200,7 @@ class Supervisor:
         """What the watcher is given."""
         names = [process.name for process in self._plan.processes]
         lock, argv = str(self._plan.locks / OWN_LOCK), launch_argv(self._launch_file)
-        return Watch(argv, lock, str(self._plan.socket), names, str(self._plan.logs))
+        return Watch(argv, lock, str(self._plan.socket), names, str(self._plan.logs), str(self._plan.alive))
 
     @property
     def _launch_file(self) -> Path:

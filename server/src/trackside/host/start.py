@@ -24,7 +24,7 @@ from trackside.host.engine import (
     wait_for_engine,
 )
 from trackside.host.errors import DiskFull, PartFailed, PortTaken, RightsMissing
-from trackside.host.files import make_directory, read_json, write_text
+from trackside.host.files import make_directory, read_json, write_json, write_text
 from trackside.host.installation import exclusively, save_settings
 from trackside.host.launch import Launch
 from trackside.host.machine import WATCHER, Machine
@@ -110,8 +110,8 @@ class _Start:
         """Prepare every part, so that the supervisor knows how to run each."""
         layout = self.machine.layout
         make_directory(layout.run, 0o711)
-        if not layout.up_since_file.exists():
-            write_text(layout.up_since_file, datetime.now(UTC).isoformat(), 0o644)
+        if not layout.downtime_file.exists():
+            write_json(layout.downtime_file, downtime(layout.alive_file, datetime.now(UTC)))
         make_directory(layout.launches, 0o700)
         await make_groups(layout)
         self.launches["postgres"] = await Postgres(self.machine.postgres_paths).prepare()
@@ -256,3 +256,9 @@ async def _answers(client: httpx.AsyncClient, url: str) -> bool:
         return (await client.get(url)).is_success
     except httpx.HTTPError:
         return False
+
+
+def downtime(alive: Path, now: datetime) -> dict[str, str]:
+    """From when to when nothing ran here; from now to now where it has never run."""
+    began = datetime.fromtimestamp(alive.stat().st_mtime, UTC) if alive.exists() else now
+    return {"began": min(began, now).isoformat(), "ended": now.isoformat()}

@@ -62,6 +62,9 @@ class _Stop:
         """
         if await self.supervisor.is_running():
             await self._stop_supervised()
+        else:
+            await end(self._watchers, self.machine.layout)
+            await end(self._supervisors, self.machine.layout)
         await end(self._at_work, self.machine.layout)
 
     async def _stop_supervised(self) -> None:
@@ -145,6 +148,16 @@ class _Stop:
     def _processes(self) -> list[Process]:
         layout = self.machine.layout
         return self._not_this_one(processes_of(layout.installation, layout.data, layout.control_groups))
+
+    def _watchers(self) -> list[Process]:
+        """Whoever waits for a supervisor's end, or has just seen it."""
+        pid = self.supervisor.holder(WATCHER)
+        return self._not_this_one([process for process in self._processes() if process.pid == pid])
+
+    def _supervisors(self) -> list[Process]:
+        """One that does not answer, or not yet, as when it was just brought back: it starts anew whatever is ended here."""
+        own = str(self.machine.layout.supervisor_config.with_suffix(""))
+        return [process for process in self._processes() if own in process.command]
 
     def _at_work(self) -> list[Process]:
         """Who does the work of one of the platform's own processes, whoever started it."""

@@ -34,8 +34,8 @@ class SupervisorPlan:
     """What the supervisor is given; `descriptors` is the limit of open files for it and all it starts.
 
     `locks` holds a file per process, and the supervisor's own, by their names; `logs` their logs, which they write themselves:
-    a pipe to the supervisor would break with it. `share` is the control group whose share of the processors it has, and whatever it starts
-    that has no other.
+    a pipe to the supervisor would break with it. `alive` is touched as long as it all runs. `share` is the control group whose share of
+    the processors it has, and whatever it starts that has no other.
     """
 
     socket: Path
@@ -43,6 +43,7 @@ class SupervisorPlan:
     directory: Path
     logs: Path
     locks: Path
+    alive: Path
     descriptors: int
     processes: Sequence[ManagedProcess]
     share: str = ""

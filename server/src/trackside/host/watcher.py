@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from trackside.host import locks
@@ -27,13 +27,16 @@ COME_UP_SECONDS = 15
 
 @dataclass(frozen=True)
 class Watch:
-    """What the watcher needs to know: how the supervisor is started, the lock it holds, where it listens, what it runs, where logs are."""
+    """What the watcher needs to know: how the supervisor is started, the lock it holds, where it listens, what it runs, where logs are,
+    and which file tells for how long all this has run.
+    """
 
     supervisor: Sequence[str]
     lock: str
     socket: str
     names: Sequence[str]
     logs: str
+    alive: str
 
     def as_json(self) -> str:
         return json.dumps(asdict(self), indent=2) + "\n"
@@ -51,11 +54,14 @@ def watch(file: Path) -> None:
         poll.register(descriptor, select.POLLIN)
         while os.getppid() == parent and not poll.poll(LOOK_SECONDS * 1000):
             shorten_logs(Path(wanted.logs))
+            with suppress(OSError):  # a full disk takes nothing that is new
+                Path(wanted.alive).touch()
     bring_back(read(file))  # anew: a start may have added a part since
 
 
 def read(file: Path) -> Watch:
-    return Watch(**json.loads(file.read_text(encoding="utf-8")))
+    stored = json.loads(file.read_text(encoding="utf-8"))
+    return Watch(**{one.name: stored[one.name] for one in fields(Watch)})  # another version may have written more
 
 
 def bring_back(wanted: Watch) -> None:

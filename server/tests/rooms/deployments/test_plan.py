@@ -138,6 +138,20 @@ def test_the_pre_deploy_command_runs_once_before_any_replica_starts() -> None:
     assert roles == [m.Role.PRE_DEPLOY, m.Role.REPLICA]
 
 
+def test_a_pre_deploy_command_that_the_machine_cut_off_is_run_again() -> None:
+    world = World()
+    new = world.add(S.DEPLOYING, App(), pre_deploy_command="migrate")
+    while not world.seen:
+        world.step()
+    (task,) = world.seen
+    cut_off = {"state": m.SeenState.EXITED, "exit_code": 255, "is_cut_off": True}
+    world.seen[task] = replace(world.seen[task], **cut_off)
+    world.settle()
+    assert_alone(world, new)
+    roles = [a.role for a in world.history if isinstance(a, planning.AddReplicas)]
+    assert roles == [m.Role.PRE_DEPLOY, m.Role.PRE_DEPLOY, m.Role.REPLICA]
+
+
 def test_a_worker_without_a_port_succeeds_without_a_route() -> None:
     world = World()
     new = world.add(S.DEPLOYING, App(port=None))

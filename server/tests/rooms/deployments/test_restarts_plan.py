@@ -120,14 +120,23 @@ def test_what_an_unhealthy_app_says_anew_each_second_is_recorded_once() -> None:
     assert kinds(world).count("NoteReplica") == 1
 
 
-def test_a_crash_while_the_version_before_still_drains_leaves_no_step_open() -> None:
+@pytest.mark.parametrize("requests", [0, 1])
+@pytest.mark.parametrize("moment", range(12))
+def test_a_crash_at_any_moment_after_the_swap_is_told_once_and_leaves_no_step_open(requests: int, moment: int) -> None:
+    """An app may die of its first real request; `requests` are open at the version before, which drains for as long."""
     world = World()
     old = served(world)
-    world.open_requests[old] = 1
-    new = world.add(S.DEPLOYING, restart_policy=m.RestartPolicy.NEVER, connection_drain=3600.0)
-    while world.deployments[new].step(m.StepName.DRAIN_INSTANCES) is None:
+    world.open_requests[old] = requests
+    never = m.RestartPolicy.NEVER
+    new = world.add(S.DEPLOYING, restart_policy=never, connection_drain=3600.0)
+    while world.routed != new:
+        world.step()
+    for _ in range(moment):
         world.step()
     world.apps[new].exits_after = 0
     run(world, 5)
     assert world.deployments[new].status is S.CRASHED
     assert [step.name for step in world.deployments[new].steps if step.completed_at is None] == []
+    told = [kind for kind in kinds(world) if kind in ("Crash", "Succeed")]
+    assert told.count("Crash") == 1
+    assert told[-1] == "Crash"

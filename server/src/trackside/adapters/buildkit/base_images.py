@@ -23,10 +23,10 @@ from trackside.adapters.buildkit.debian import (
 from trackside.adapters.buildkit.image_archive import write_image_archive
 from trackside.adapters.buildkit.options import BaseImages, BuildKitOptions
 from trackside.adapters.docker.connection import LazyEngine
-from trackside.adapters.docker.failures import is_away
+from trackside.adapters.docker.failures import NO_SPACE, is_away
 from trackside.adapters.docker.images import load_image, mirror_first, pull_image, refuse_registry
 from trackside.adapters.docker.references import split_reference
-from trackside.rooms.builds.errors import BuildFailed, EngineAway, ImageUnavailable, RegistryRefused
+from trackside.rooms.builds.errors import BuildFailed, EngineAway, EngineLost, ImageUnavailable, RegistryRefused
 from trackside.rooms.builds.model import Limit
 from trackside.rooms.builds.ports import BuildLog
 
@@ -150,22 +150,38 @@ class BaseImageStore:
             sources.unlink(missing_ok=True)
 
     async def _load(self, archive: Path, log: BuildLog) -> None:
-        async with self._in_time("Loading the base image into the build engine"):
-            refusal = await load_image(self._engine.client, _chunks(archive))
+        try:
+            async with self._in_time("Loading the base image into the build engine"):
+                refusal = await load_image(self._engine.client, _chunks(archive))
+        except (DockerError, aiohttp.ClientError, ConnectionError) as error:
+            if is_away(error):
+                raise EngineLost("The build engine went away as it took the base image.") from error
+            raise
+        if NO_SPACE in refusal.lower():
+            raise BuildFailed(
+                f"The base image could not be loaded into the build engine: {refusal}.",
+                limit=Limit.DISK,
+                hint="Make room on the builds' disk (`bin/trackside admin collect`), or raise the setting `build_disk_bytes`.",
+            )
         if refusal:
-            await log(refusal)
             archive.unlink(missing_ok=True)
             raise BuildFailed(
-                "The base image could not be loaded into the build engine.", hint="Deploy again: it is made anew."
+                f"The base image could not be loaded into the build engine: {refusal}.",
+                hint="Deploy again: it is made anew.",
             )
 
     @asynccontextmanager
     async def _in_time(self, what: str) -> AsyncGenerator[None]:
         """A mirror or an engine that hangs must not hold the build slot for ever. Errors: `BuildFailed`."""
+        limit = asyncio.timeout(self._options.seconds)
         try:
-            async with asyncio.timeout(self._options.seconds):
+            async with limit:
                 yield
         except TimeoutError as error:
+            if not limit.expired():  # the engine itself has been silent for too long
+                raise BuildFailed(
+                    f"{what} was stopped: the engine does not answer.", hint="Look at `trackside server doctor`."
+                ) from error
             raise BuildFailed(
                 f"{what} was stopped: it took longer than the {self._options.seconds:g} s that a build may take.",
                 limit=Limit.TIME,

@@ -29,6 +29,8 @@ def write_image_archive(layer: Path, target: Path, name: str) -> None:
         entry.size = layer.stat().st_size
         with layer.open("rb") as file:
             archive.addfile(entry, file)
+    with partial.open("rb") as written:
+        os.fsync(written)
     os.replace(partial, target)
 
 

@@ -12,7 +12,7 @@ from aiodocker import DockerError
 from trackside.adapters.docker.connection import LazyEngine
 from trackside.adapters.docker.failures import is_away, is_damaged
 from trackside.adapters.docker.images import MOVING, is_gone, load_image, read_image
-from trackside.rooms.builds.errors import BuildFailed, EngineAway, ImageGone, ImageUnavailable
+from trackside.rooms.builds.errors import BuildFailed, EngineAway, EngineLost, ImageGone, ImageUnavailable
 from trackside.rooms.builds.model import Image
 from trackside.rooms.builds.ports import BuildLog
 
@@ -36,9 +36,7 @@ class ImageTransfer:
                 facts = await _inspect(self._target, image_id)
         except (DockerError, aiohttp.ClientError, TimeoutError, OSError) as error:
             if is_away(error):
-                raise EngineAway(
-                    "The built image could not be moved: the build engine, or the one that runs apps, was not there or went away."
-                ) from error
+                raise EngineAway("The built image can't be moved: an engine can't be reached.") from error
             raise ImageUnavailable(
                 f"The built image could not be moved to the engine that runs apps: {str(error) or 'it did not answer in time'}."
             ) from error
@@ -79,15 +77,29 @@ class ImageTransfer:
             loading.cancel()
 
     async def _load(self, image_id: str, is_sent: asyncio.Event) -> None:
-        refusal = await load_image(self._target.client, self._archive(image_id, is_sent))
+        """Errors: that of the source, where it is why the target got no more: the client says of it only that a connection broke."""
+        failed: list[Exception] = []
+        try:
+            refusal = await load_image(self._target.client, self._archive(image_id, is_sent, failed))
+        except (DockerError, aiohttp.ClientError, OSError) as error:
+            cause = failed[0] if failed else error
+            if is_away(cause):
+                raise EngineLost(
+                    "The build engine or the one that runs apps went away as the built image was moved."
+                ) from error
+            raise cause from error
         if refusal:
             raise ImageUnavailable(f"The engine that runs apps refused the built image: {refusal}.")
 
-    async def _archive(self, image_id: str, is_sent: asyncio.Event) -> AsyncIterator[bytes]:
+    async def _archive(self, image_id: str, is_sent: asyncio.Event, failed: list[Exception]) -> AsyncIterator[bytes]:
         exporting = self._source.client.images.export_image(image_id, timeout=MOVING)
-        async with cast("AbstractAsyncContextManager[aiohttp.StreamReader]", exporting) as archive:
-            while chunk := await archive.read(_CHUNK):
-                yield chunk
+        try:
+            async with cast("AbstractAsyncContextManager[aiohttp.StreamReader]", exporting) as archive:
+                while chunk := await archive.read(_CHUNK):
+                    yield chunk
+        except Exception as error:
+            failed.append(error)
+            raise
         is_sent.set()
 
     async def _take_back(

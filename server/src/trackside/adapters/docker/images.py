@@ -10,6 +10,7 @@ from weakref import WeakValueDictionary
 
 import aiohttp
 from aiodocker import Docker, DockerError
+from aiodocker.exceptions import DockerStreamError
 from aiodocker.jsonstream import json_stream_stream  # pyright: ignore[reportUnknownVariableType]
 
 from trackside.adapters.docker import failures
@@ -257,9 +258,11 @@ async def _pulling(client: Docker, reference: str) -> AsyncGenerator[dict[str, A
 async def load_image(client: Docker, archive: AsyncIterator[bytes]) -> str:
     """Hand the engine an archive of an image; why it refuses it, "" where it takes it. Errors: what the client raises."""
     loading = cast("AsyncIterator[dict[str, Any]]", client.images.import_image(archive, stream=True, timeout=MOVING))
-    async for step in loading:
-        if "error" in step:
-            return str(step["error"])
+    try:
+        async for _ in loading:
+            pass
+    except DockerStreamError as error:
+        return error.message.strip().rstrip(".")
     return ""
 
 

@@ -32,6 +32,18 @@ STATES = {
 }
 
 
+COMES_UP = timedelta(minutes=10)
+"""So long after the platform an engine may come up, and find dead what it had left running."""
+
+
+@dataclass(frozen=True)
+class Downtime:
+    """When the machine was down: from the last moment in which the platform is known to have run."""
+
+    began: datetime
+    ended: datetime
+
+
 @dataclass(frozen=True)
 class DockerOptions:
     """How containers and networks are made here.
@@ -39,14 +51,14 @@ class DockerOptions:
     `interface_prefix`: first letters of our bridges' names (at most 6). `log_files`: files a container's log rotates
     through. `open_files`: most files a container may hold open, at most the engine's own limit; 0 = as the engine.
     `out_of_memory_score`: how much sooner than the platform's own processes an app is chosen when the machine runs out of
-    memory (0 to 1000). `up_since`: what was running before that and has ended after was cut off by the machine.
+    memory (0 to 1000). `downtime`: when the machine was down last; what it cut off did not end by itself.
     """
 
     interface_prefix: str = "ts"
     log_files: int = 5
     open_files: int = 0
     out_of_memory_score: int = 500
-    up_since: datetime | None = None
+    downtime: Downtime | None = None
 
 
 def container_name(installation: str, replica_id: UUID) -> str:
@@ -207,7 +219,7 @@ def seen_network(inspection: Mapping[str, Any]) -> Network | None:
 def seen_replica(
     inspection: Mapping[str, Any],
     listening: tuple[tuple[int, ...], tuple[int, ...]] = ((), ()),
-    up_since: datetime | None = None,
+    downtime: Downtime | None = None,
 ) -> SeenReplica | None:
     """The replica an inspection shows; None for a container without our labels."""
     state = inspection["State"]
@@ -223,15 +235,19 @@ def seen_replica(
         restarts=int(inspection.get("RestartCount") or 0),
         started_at=started_at,
         ended_at=ended_at,
-        is_cut_off=was_cut_off(started_at, ended_at, up_since),
+        is_cut_off=was_cut_off(started_at, ended_at, downtime),
         listening=listening[0],
         listening_loopback=listening[1],
     )
 
 
-def was_cut_off(started_at: datetime | None, ended_at: datetime | None, up_since: datetime | None) -> bool:
-    """Whether the machine went down under it: an engine that comes up finds dead what it had left running."""
-    return bool(started_at and ended_at and up_since and started_at < up_since <= ended_at)
+def was_cut_off(started_at: datetime | None, ended_at: datetime | None, downtime: Downtime | None) -> bool:
+    """Whether the machine went down under it. In order, it ends by the signal that everybody gets then, or is found dead by an engine
+    that comes up, and that may be before or after the platform.
+    """
+    if not (started_at and ended_at and downtime):
+        return False
+    return started_at < downtime.ended and downtime.began <= ended_at <= downtime.ended + COMES_UP
 
 
 def listed_replica(labels: Mapping[str, str] | None, network: Mapping[str, Any]) -> SeenReplica | None:

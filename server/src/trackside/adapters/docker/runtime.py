@@ -8,7 +8,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
@@ -158,6 +158,9 @@ class DockerRuntime:
         except DockerError as error:
             if error.status == failures.CONFLICT:
                 return None
+            if failures.is_damaged(error):  # as long as the engine has it, nobody gives it another one
+                with suppress(DockerError):
+                    await self._engine.client.images.delete(workload.image_id, force=True)
             raise failures.create_failure(error, workload.image_id) from error
 
     async def _refuse_foreign(self, replica_id: UUID) -> None:
@@ -256,7 +259,7 @@ class DockerRuntime:
             return None
         process = int(inspection["State"].get("Pid") or 0)
         tables = await asyncio.to_thread(read_tables, process) if process else ""
-        return manifests.seen_replica(inspection, manifests.listening_ports(tables), self._options.up_since)
+        return manifests.seen_replica(inspection, manifests.listening_ports(tables), self._options.downtime)
 
     async def _containers(self, **labels: UUID) -> list[DockerContainer]:
         filters = json.dumps(manifests.label_filter(self._installation, **labels))

@@ -13,7 +13,7 @@ from trackside.entry.worker.collecting import AGAIN, collecting
 from trackside.entry.worker.nudges import forever
 from trackside.kit.db import Database
 from trackside.kit.leases import Leases, open_leases
-from trackside.rooms.builds.errors import EngineAway
+from trackside.rooms.builds.errors import EngineAway, EngineLost
 from trackside.rooms.deployments.service.engine import BUILD_CHANNEL, Claim, Engine
 
 log = structlog.get_logger()
@@ -72,8 +72,10 @@ async def _slot(process: BuilderProcess) -> AsyncIterator[None]:
             claim = await process.engine.queue.claim(leases, lambda one: _is_left_alone(process, one))
             if claim is None:
                 await _wait(process)
-            else:
-                await _build(process, leases, claim)
+            elif not await _build(process, leases, claim):
+                await asyncio.sleep(
+                    process.after_fault
+                )  # nothing can be built: all others keep their places in the queue
             yield
 
 
@@ -86,8 +88,9 @@ async def _wait(process: BuilderProcess) -> None:
     process.woken.clear()
 
 
-async def _build(process: BuilderProcess, leases: Leases, claim: Claim) -> None:
-    """Build it for as long as the lease on it holds: without, another builder may have begun it again."""
+async def _build(process: BuilderProcess, leases: Leases, claim: Claim) -> bool:
+    """Build it for as long as the lease on it holds: without, another builder may have begun it again. Whether there is an engine."""
+    is_engine_there = True
     process.building.add(claim.deployment_id)
     building = asyncio.ensure_future(process.engine.prepare(claim.workspace_id, claim.deployment_id))
     holding = asyncio.ensure_future(leases.until_lost())
@@ -98,6 +101,7 @@ async def _build(process: BuilderProcess, leases: Leases, claim: Claim) -> None:
         await building
     except (SQLAlchemyError, OSError, EngineAway) as error:
         log.warning("a build waits for the world to mend", deployment=str(claim.deployment_id), error=str(error))
+        is_engine_there = not isinstance(error, EngineAway) or isinstance(error, EngineLost)
         _let_rest(process, claim)
     except psycopg.Error:
         raise  # the lease is lost, and nothing is wrong with the build
@@ -110,6 +114,7 @@ async def _build(process: BuilderProcess, leases: Leases, claim: Claim) -> None:
         await asyncio.gather(building, holding, return_exceptions=True)
         process.building.discard(claim.deployment_id)
     await leases.give_up(claim.lease)
+    return is_engine_there
 
 
 def _let_rest(process: BuilderProcess, claim: Claim) -> None:

@@ -96,12 +96,18 @@ async def disk(patient: Patient) -> Finding:
             sentence = f"{least.sentence(space)} New deployments are refused; what runs goes on. It is {space.place}."
             clearing = f"du -xh {space.place} | sort -h | tail"
             if space.is_for_builds:
-                clearing = f'raise "build_disk_bytes" in {layout.settings_file}, and bin/trackside server start'
+                clearing = (
+                    f'raise "build_disk_bytes" in {layout.settings_file}, bin/trackside server stop, '
+                    "bin/trackside server start (the build cache goes with the old disk)"
+                )
             return failed("disk", sentence, f"bin/trackside admin collect; then: {clearing}")
     free, wanted = spaces[0].free_bytes, room_to_grow(layout.build_disk_file, machine.options.build_disk_bytes)
     if free < wanted:
         sentence = f"{free >> 30} GiB free; the builds' disk may grow by {wanted >> 30} GiB."
-        return warning("disk", sentence, f'put "build_disk_bytes": 8589934592 into {layout.settings_file}')
+        smaller = (
+            f'put "build_disk_bytes": 8589934592 into {layout.settings_file}; bin/trackside server stop; make demo'
+        )
+        return warning("disk", sentence, smaller)
     return ok("disk", "; ".join(f"{space.name} has {space.free_bytes >> 20} MiB free" for space in spaces) + ".")
 
 

@@ -29,7 +29,11 @@ class Sources(Protocol):
 
 
 class Builder(Protocol):
-    """Runs builds, with limits. Errors: `builds.errors.BuildFailed` (with `limit` where one ended it), `BuildCancelled`."""
+    """Runs builds, with limits.
+
+    Errors: `builds.errors.BuildFailed` (with `limit` where one ended it), `BuildCancelled`; `EngineAway` where nobody is there to build,
+    and `EngineLost` where whoever was there died in it: either says nothing of the build, which may be begun again.
+    """
 
     async def build(self, order: BuildOrder, log: BuildLog) -> str:
         """Build the order's tree; the content id (`sha256:…`) of the image on the build side. Idempotent by cache."""
@@ -59,7 +63,7 @@ class Builder(Protocol):
 
 
 class Images(Protocol):
-    """The images of the engine that runs apps. Errors: `builds.errors.ImageUnavailable`."""
+    """The images of the engine that runs apps. Errors: `builds.errors.ImageUnavailable`, `EngineAway` where it was not there."""
 
     async def pull(self, reference: str, log: BuildLog, name: str, *, from_engine: bool = False) -> Image:
         """Fetch an image by reference from its registry and `keep` it under a name; no other name of it is left behind.

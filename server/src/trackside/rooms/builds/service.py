@@ -231,7 +231,7 @@ class Builds:
         return Snapshot(sub_directory(into, source.directory))
 
     async def build(self, wanted: Wanted, snapshot: Snapshot, log: BuildLog) -> tuple[str, plan.PlannedBuild]:
-        """Plan and build; the image's content id on the build side. Errors: `PlanFailed`, `BuildFailed`."""
+        """Plan and build; the image's content id on the build side. Errors: `PlanFailed`, those of `Builder`."""
         planned = plan.plan(wanted.settings, DirectoryTree(snapshot.tree))
         for reason in planned.reasons:
             await log(str(reason))
@@ -251,7 +251,7 @@ class Builds:
         return await self._builder.build(order, log), planned
 
     async def publish(self, wanted: Wanted, image_id: str, planned: plan.PlannedBuild, log: BuildLog) -> Built:
-        """Move a built image to the engine that runs apps, and hold it for the deployment. Errors: `ImageUnavailable`.
+        """Move a built image to the engine that runs apps, and hold it for the deployment. Errors: `ImageUnavailable`, `EngineAway`.
 
         Equal sources make equal images: one that is there already may be another service's, and go with it at any moment.
         """

@@ -61,6 +61,16 @@ class BuildBroke(TracksideError):
     hint = "The platform's log has the details under the deployment's id."
 
 
+class BuildKills(TracksideError):
+    """An engine that dies again and again serves nobody; the build may be why, or one beside it."""
+
+    code = "deployments.build_kills"
+    kind = Kind.UNAVAILABLE
+    hint = (
+        "Look into `logs/platform/build-engine.log` and `engine.log` of the state directory for why, then deploy again."
+    )
+
+
 class NoRoom(TracksideError):
     code = "deployments.no_room"
     kind = Kind.LIMIT
@@ -88,6 +98,14 @@ class Unwanted(Exception):
     """The deployment was cancelled or superseded while it was prepared."""
 
 
+@dataclass
+class Progress:
+    """How far this try has come: its last step, and since when (in the loop's time)."""
+
+    step: StepName | None
+    since: float
+
+
 @dataclass(frozen=True)
 class Task:
     """One deployment to prepare, with everything opened that it needs."""
@@ -98,6 +116,7 @@ class Task:
     wanted: builds.Wanted
     credentials: GitCredentials
     from_engine: bool
+    progress: Progress
 
 
 @dataclass(frozen=True)
@@ -137,9 +156,9 @@ class Preparer:
             self._lost.pop(deployment_id, None)
         except EngineAway as error:
             if self._has_lost(deployment_id, error):
-                await self._fail(
-                    workspace_id, deployment_id, BuildBroke("The build engine died again and again in it.")
-                )
+                log.exception("an engine died again and again in a build", deployment=str(deployment_id))
+                await self._fail(workspace_id, deployment_id, BuildKills(f"{error.sentence} That was the third time."))
+                del self._lost[deployment_id]
                 return
             await self._hold_up(workspace_id, deployment_id, error)
             raise
@@ -159,10 +178,7 @@ class Preparer:
         """Whether the engine has died in it so often that this is no accident: others want to build too."""
         if isinstance(error, EngineLost):
             self._lost[deployment_id] += 1
-        if self._lost[deployment_id] < MOST_LOST:
-            return False
-        del self._lost[deployment_id]
-        return True
+        return self._lost[deployment_id] >= MOST_LOST
 
     async def _prepare(self, workspace_id: UUID, deployment_id: UUID) -> None:
         try:
@@ -195,7 +211,9 @@ class Preparer:
                 await self._vault.open(tx, deployment.variables),
             )
             from_engine = isinstance(source, ImageSource) and await comes_from_engine(tx, source, self._is_engine_open)
-            return Task(workspace_id, deployment, source, wanted, await self._credentials(tx, source), from_engine)
+            credentials = await self._credentials(tx, source)
+            progress = Progress(None, asyncio.get_running_loop().time())
+            return Task(workspace_id, deployment, source, wanted, credentials, from_engine, progress)
 
     async def _credentials(self, tx: Transaction, source: Source) -> GitCredentials:
         if not isinstance(source, GitSource):
@@ -206,25 +224,25 @@ class Preparer:
 
     async def _while_wanted(self, task: Task, work: Awaitable[None]) -> None:
         """Run the work, and end it as soon as the deployment is no longer to be prepared."""
-        running, begun = asyncio.ensure_future(work), asyncio.get_running_loop().time()
+        running = asyncio.ensure_future(work)
         try:
             while not running.done():
                 await asyncio.wait({running}, timeout=WATCH)
                 if not running.done():
-                    await self._look_after(task, is_going_on=asyncio.get_running_loop().time() > begun + MENDED)
+                    await self._look_after(task)
             await running
         finally:
             running.cancel()
             with contextlib.suppress(asyncio.CancelledError, TracksideError, Unwanted):
                 await running
 
-    async def _look_after(self, task: Task, *, is_going_on: bool) -> None:
+    async def _look_after(self, task: Task) -> None:
         """Say of one that waited for the world that it waits no longer, where it goes on. Errors: `Unwanted`."""
         async with self._database.transaction(task.workspace_id) as tx:
             found = await store.deployment(tx, task.deployment.id)
         if found is None or found.status not in PREPARING:
             raise Unwanted
-        if found.reason is not None and is_going_on:
+        if found.reason is not None and is_mended(found, task.progress):
             async with self._still_wanted(task) as tx:
                 await resume(tx, task.deployment.id)
 
@@ -262,6 +280,7 @@ class Preparer:
     async def _step(self, task: Task, step: StepName) -> AsyncGenerator[None]:
         async with self._still_wanted(task) as tx:
             await stream.record(tx, events.StepStarted(task.deployment.id, str(step)))
+        task.progress.step, task.progress.since = step, asyncio.get_running_loop().time()
         with failpoints.around(step):
             yield
         async with self._still_wanted(task) as tx:
@@ -291,6 +310,14 @@ class Preparer:
             found = await store.deployment(tx, deployment_id)
             if found is not None and found.status in PREPARING:
                 await hold_up(tx, found, error)
+
+
+def is_mended(deployment: Deployment, progress: Progress) -> bool:
+    """Whether what held up the try before holds this one up no longer. An engine is needed once the source is there."""
+    needs_engine = deployment.code in (EngineAway.code, EngineLost.code)
+    if needs_engine and progress.step not in (StepName.BUILD_IMAGE, StepName.PUBLISH_IMAGE):
+        return False
+    return asyncio.get_running_loop().time() > progress.since + MENDED
 
 
 def lasting_fault(error: OSError) -> TracksideError | None:

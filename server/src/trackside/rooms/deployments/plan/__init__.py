@@ -13,6 +13,7 @@ from trackside.rooms.deployments.model.planning import (
     Action,
     BeginRemoval,
     BeginStep,
+    Crash,
     DeploymentView,
     EndStep,
     Plan,
@@ -39,8 +40,10 @@ def plan(snapshot: Snapshot) -> Plan:
     if arriving:
         actions += arrive(snapshot, arriving)
     if holder:
-        actions += hold(snapshot, holder)
-        actions += take_over(snapshot, holder)
+        held = hold(snapshot, holder)
+        actions += held
+        if not any(isinstance(action, Crash) for action in held):  # what takes over is looked at with that on record
+            actions += take_over(snapshot, holder)
     for view in leaving:
         actions += leave(snapshot, view)
     actions += page(snapshot, holder, arriving)

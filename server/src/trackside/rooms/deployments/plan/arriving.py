@@ -1,6 +1,7 @@
 """A deployment on its way in: pre-deploy command, replicas, verification unrouted, the swap. Pure."""
 
 from datetime import timedelta
+from uuid import UUID
 
 from trackside.rooms.deployments.model import ReplicaStatus, Role, SeenReplica, SeenState, StepName
 from trackside.rooms.deployments.model.planning import (
@@ -52,21 +53,24 @@ def pre_deploy(snapshot: Snapshot, view: DeploymentView) -> list[Action] | None:
     if seen is None or seen.state is SeenState.CREATED:
         return [StartReplica(deployment.id, tasks[0].replica.id)]
     if seen.state is SeenState.EXITED:
-        if seen.exit_code == 0:
-            return [EndStep(deployment.id, StepName.PRE_DEPLOY_COMMAND)]
-        sentence = f"The pre-deploy command failed with exit code {seen.exit_code}."
-        return failure(
-            view,
-            StepName.PRE_DEPLOY_COMMAND,
-            sentence,
-            "Read `trackside logs`; no replica of this version was started.",
-        )
+        return _pre_deployed(view, tasks[0].replica.id, seen)
     if snapshot.now > step.started_at + timedelta(seconds=deployment.settings.pre_deploy_timeout):
         sentence = f"The pre-deploy command did not end within {deployment.settings.pre_deploy_timeout:g} s."
         return failure(
             view, StepName.PRE_DEPLOY_COMMAND, sentence, "Raise `deploy.preDeployTimeoutSeconds` if it needs longer."
         )
     return []
+
+
+def _pre_deployed(view: DeploymentView, task_id: UUID, seen: SeenReplica) -> list[Action]:
+    """What becomes of a command that has ended. One that the machine cut off is done anew."""
+    if seen.is_cut_off:
+        return [RemoveReplica(view.deployment.id, task_id)]
+    if seen.exit_code == 0:
+        return [EndStep(view.deployment.id, StepName.PRE_DEPLOY_COMMAND)]
+    sentence = f"The pre-deploy command failed with exit code {seen.exit_code}."
+    hint = "Read `trackside logs`; no replica of this version was started."
+    return failure(view, StepName.PRE_DEPLOY_COMMAND, sentence, hint)
 
 
 def replicas(snapshot: Snapshot, view: DeploymentView) -> list[Action] | None:

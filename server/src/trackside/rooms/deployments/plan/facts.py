@@ -53,7 +53,7 @@ def expects_port(deployment: Deployment) -> bool:
 
 
 def target_port(snapshot: Snapshot, view: DeploymentView) -> int | None:
-    """The port to send requests to: setting, else EXPOSE, else the one that was asked for as PORT, else that of the version before,
+    """The port to send requests to: setting, else EXPOSE, else the one that apps are given as PORT, else that of the version before,
     as soon as it listens; else whatever listens once the app has had time to open what it opens first. None while none is known.
     """
     deployment = view.deployment
