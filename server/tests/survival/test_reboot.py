@@ -115,6 +115,22 @@ def test_after_a_power_failure_every_host_name_answers_from_its_own_app_and_neve
     assert_true(world)
 
 
+def test_after_a_reboot_in_order_an_app_that_ended_by_its_signal_serves_again(
+    world: World, three: list[Service]
+) -> None:
+    """Also where it is never to be restarted: who is told to end with the machine did not want to."""
+    service = three[1]
+    assert world.stop("deployer"), "it ends with all others, and writes nothing down any more"
+    ours = world.engine("ps", "-q", "--filter", f"label=dev.trackside.service-instance={service.id}").strip()
+    os.kill(int(world.engine("inspect", "--format", "{{.State.Pid}}", ours)), signal.SIGTERM)
+    until(lambda: world.engine("inspect", "--format", "{{.State.Status}}", ours).strip() == "exited", 30)
+    power_off(world)
+    world.platform.cli.run("server", "start")
+    until(lambda: service.says() == service.name, 60, lambda: service.newest)
+    until(lambda: service.newest["status"] == "SUCCESS", 30, lambda: service.newest)
+    assert_true(world)
+
+
 def test_the_edge_killed_before_and_after_it_opens_again_opens(world: World, three: list[Service]) -> None:
     power_off(world)
     points = [f"Open.{moment}" for moment in MOMENTS]
