@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -27,9 +28,10 @@ async def quiet(line: str) -> None:
 
 @dataclass
 class FakeEngine:
-    """An engine that has no image at all; whoever hands it one waits for ever, or sees it die."""
+    """An engine that has no image at all; whoever hands it one waits for ever, sees it die, or is refused with these words."""
 
     is_dying: bool = False
+    refusal: str = ""
     url: str = ""
     over: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -42,6 +44,9 @@ class FakeEngine:
     async def take(self, request: web.Request) -> web.Response:
         if self.is_dying and request.transport:
             request.transport.abort()
+        if self.refusal:
+            await request.read()
+            return web.json_response({"errorDetail": {"message": self.refusal}, "error": self.refusal})
         await self.over.wait()
         return web.Response()
 
@@ -126,6 +131,18 @@ async def test_an_engine_that_dies_as_it_takes_an_image_is_away_and_the_image_is
     with pytest.raises(EngineAway):
         await store().ensure("debian:bookworm", quiet)
     assert kept.exists()
+
+
+@pytest.mark.parametrize(
+    ("refusal", "is_kept"), [("archive/tar: invalid tar header", False), ("write /x: no space left on device", True)]
+)
+async def test_an_archive_that_the_engine_refuses_is_made_anew_unless_it_only_lacked_the_room(
+    store: MakeStore, kept: Path, engine: FakeEngine, refusal: str, is_kept: bool
+) -> None:
+    engine.refusal = refusal
+    with pytest.raises(BuildFailed, match=re.escape(refusal)):
+        await store().ensure("debian:bookworm", quiet)
+    assert kept.exists() is is_kept
 
 
 async def test_an_engine_that_does_not_take_an_image_is_given_up_and_the_image_is_kept(
