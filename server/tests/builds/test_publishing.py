@@ -119,6 +119,17 @@ async def lose_a_layer(engine_url: str, image_id: str) -> None:
         shutil.rmtree(Path(facts["GraphDriver"]["Data"]["UpperDir"]).parent)
 
 
+async def test_an_image_of_which_the_engine_has_lost_a_part_is_moved_to_it_anew_before_anybody_starts_it(
+    docker_builder: BuildKitBuilder, options: BuildKitOptions, order: Callable[..., BuildOrder]
+) -> None:
+    image_id = await docker_builder.build(order(f"{START}RUN echo {uuid4()} > /this\n"), Lines())
+    await docker_builder.publish(image_id, {}, Lines())
+    await lose_a_layer(options.engine_url, image_id)
+    log = Lines()
+    assert (await docker_builder.publish(image_id, {}, log)).id == image_id
+    assert "A part of the image is missing on the engine that runs apps" in log.lines
+
+
 async def test_an_image_of_which_the_engine_has_lost_a_part_is_moved_to_it_anew(
     docker_builder: BuildKitBuilder, options: BuildKitOptions, order: Callable[..., BuildOrder]
 ) -> None:
@@ -130,9 +141,7 @@ async def test_an_image_of_which_the_engine_has_lost_a_part_is_moved_to_it_anew(
     with pytest.raises(RuntimeRefused, match="A part of the image"):
         await runtime.start(a_workload(App(image_id), IPv4Network("10.230.0.0/24")))
     await runtime.close()
-    log = Lines()
-    assert (await docker_builder.publish(image_id, {}, log)).id == image_id
-    assert "A part of the image is missing on the engine that runs apps" in log.lines
+    assert (await docker_builder.publish(image_id, {}, Lines())).id == image_id
     async with Docker(url=options.engine_url) as docker:
         container = await docker.containers.create({"Image": image_id, "Cmd": ["true"]})
         await container.delete(force=True)

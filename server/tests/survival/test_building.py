@@ -39,4 +39,5 @@ async def test_a_build_whose_engine_is_killed_in_a_step_begins_anew_and_is_deplo
     await asyncio.to_thread(build)
     built = [step["name"] for step in service.newest["steps"]].count("BUILD_IMAGE")
     assert built == 1, "one step, begun again"
+    await asyncio.to_thread(service.delete)
     await asyncio.to_thread(assert_true, world)

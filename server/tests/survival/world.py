@@ -256,6 +256,12 @@ class Service:
             "POST", f"{self.path}/deployments", lambda: len(self.deployments) > count, json={"source": source}
         )
 
+    def delete(self) -> None:
+        """With its project."""
+        path = f"/v1/projects/{self.project_id}"
+        self.world.insist("DELETE", path, lambda: self.world.get(path) is None)
+        self.world.services.remove(self)
+
     def upload(self, body: bytes | None = None) -> dict[str, str]:
         """Upload an archive: the test app's, where none is given."""
         body = body or archive(APPS / "echo")

@@ -44,6 +44,10 @@ class Stopped:
     remaining: list[str] = field(default_factory=list[str])
 
 
+SETTLE_SECONDS = 0.3
+SETTLE_LOOKS = 20
+
+
 @dataclass
 class _Stop:
     """One stop under way."""
@@ -87,7 +91,10 @@ class _Stop:
         return self.engine_url in {"", f"unix://{self.machine.layout.engine_socket}"}
 
     async def remove_apps(self) -> None:
-        """Containers and networks that carry our label. On an engine that is not ours nothing else is touched."""
+        """Containers and networks that carry our label. On an engine that is not ours nothing else is touched.
+
+        Looked for until none is found: what a deployer asked for last the engine may still be making when the deployer has ended.
+        """
         url = self.engine_url
         if not url or await engine_info(url) is None:
             if not self.is_engine_ours:
@@ -96,7 +103,12 @@ class _Stop:
                 )
             return
         try:
-            self.report.containers = await remove_containers(url, self.machine.layout.installation)
+            for _ in range(SETTLE_LOOKS):
+                removed = await remove_containers(url, self.machine.layout.installation)
+                self.report.containers += removed
+                if not removed:
+                    break
+                await asyncio.sleep(SETTLE_SECONDS)
             await remove_networks(url, self.machine.layout.installation)
         except (aiodocker.DockerError, aiohttp.ClientError) as refused:
             self.report.remaining.append(f"The engine at {url} refused: {refused}")
