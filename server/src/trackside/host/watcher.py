@@ -52,10 +52,12 @@ def watch(file: Path) -> None:
         descriptor = os.pidfd_open(parent)
         poll = select.poll()
         poll.register(descriptor, select.POLLIN)
-        while os.getppid() == parent and not poll.poll(LOOK_SECONDS * 1000):
+        while os.getppid() == parent:
             shorten_logs(Path(wanted.logs))
             with suppress(OSError):  # a full disk takes nothing that is new
                 Path(wanted.alive).touch()
+            if poll.poll(LOOK_SECONDS * 1000):
+                break
     bring_back(read(file))  # anew: a start may have added a part since
 
 
