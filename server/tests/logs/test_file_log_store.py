@@ -293,3 +293,15 @@ async def test_only_the_owner_may_read_the_files(tmp_path: Path) -> None:
     await FileLogStore(tmp_path / "logs").append(a_stream(), lines(1))
     for path in (tmp_path / "logs").rglob("*"):
         assert path.stat().st_mode & 0o077 == 0 or path.is_dir()
+
+
+async def test_who_is_cancelled_as_it_stores_lets_nobody_look_before_that_is_done(store: FileLogStore) -> None:
+    """Or the next collector would not find the last line, and store it once more."""
+    stream = a_stream()
+    for number in range(100):
+        storing = asyncio.create_task(store.append(stream, [Line(START, str(number))]))
+        for _ in range(3):
+            await asyncio.sleep(0)  # until a thread is at it
+        storing.cancel()
+        await asyncio.wait({storing})
+        assert (await store.read(stream, limit=1, newest=True))[-1].message == str(number)

@@ -36,10 +36,19 @@ class FileLogStore:
         self._changes: Changes | None = None
 
     async def append(self, stream: Stream, lines: Sequence[Line]) -> None:
-        """Add lines. Raises `LogsUnavailable` where the disk refuses; then none of them is stored."""
+        """Add lines. Raises `LogsUnavailable` where the disk refuses; then none of them is stored.
+
+        Who is cancelled in it hears of that when they are written: a thread goes on, and whoever has the next turn would look for the
+        last line before it is there.
+        """
         if not lines:
             return
-        await self._do(self._writer.append, self._directory(stream), lines)
+        writing = asyncio.ensure_future(self._do(self._writer.append, self._directory(stream), lines))
+        try:
+            await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            await asyncio.wait({writing})
+            raise
 
     async def read(  # noqa: PLR0913 — the port's own shape
         self,
