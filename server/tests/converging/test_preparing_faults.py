@@ -142,12 +142,16 @@ async def test_an_image_that_nobody_is_there_to_be_asked_for_is_waited_for(room:
     assert (await room.read(made.id)).status is Status.SUCCESS
 
 
-async def test_a_build_that_loses_its_engine_begins_anew(room: EngineRoom) -> None:
-    made = await ask(room)
-    room.builder.deaths = 2
+async def lose_engine_twice(room: EngineRoom, made: Deployment) -> None:
     for _ in range(2):
         with pytest.raises(EngineLost):
             await room.engine.prepare(room.platform.workspace_id, made.id)
+
+
+async def test_a_build_that_loses_its_engine_begins_anew(room: EngineRoom) -> None:
+    made = await ask(room)
+    room.builder.deaths = 2
+    await lose_engine_twice(room, made)
     assert (await room.read(made.id)).code == EngineLost.code
     assert (await prepare(room, made)).status is Status.DEPLOYING
 
@@ -155,9 +159,7 @@ async def test_a_build_that_loses_its_engine_begins_anew(room: EngineRoom) -> No
 async def test_a_build_that_kills_its_engine_again_and_again_is_ended(room: EngineRoom) -> None:
     made = await ask(room)
     room.builder.deaths = 5
-    for _ in range(2):
-        with pytest.raises(EngineLost):
-            await room.engine.prepare(room.platform.workspace_id, made.id)
+    await lose_engine_twice(room, made)
     failed = await prepare(room, made)
     assert (failed.status, failed.code) == (Status.FAILED, BuildKills.code)
     assert failed.reason == f"{WENT_AWAY} That was the third time."

@@ -32,6 +32,8 @@ from trackside.host.process_table import INSTALLATION, Process, family, processe
 from trackside.host.processes import Supervisor
 from trackside.host.start import Announce, Progress
 
+SETTLE_SECONDS, SETTLE_LOOKS = 0.3, 20
+"""Between looks for containers, and how many at most: an engine needs up to some seconds for what it was asked to make."""
 HAPROXY_DRAIN_SECONDS = 5
 
 
@@ -42,10 +44,6 @@ class Stopped:
     containers: int = 0
     processes: int = 0
     remaining: list[str] = field(default_factory=list[str])
-
-
-SETTLE_SECONDS = 0.3
-SETTLE_LOOKS = 20
 
 
 @dataclass
@@ -67,7 +65,7 @@ class _Stop:
         if await self.supervisor.is_running():
             await self._stop_supervised()
         else:
-            await end(self._watchers, self.machine.layout)
+            await end(lambda: self._holders(WATCHER), self.machine.layout)  # who would bring back another one
             await end(self._supervisors, self.machine.layout)
         await end(self._at_work, self.machine.layout)
 
@@ -161,11 +159,6 @@ class _Stop:
         layout = self.machine.layout
         return self._not_this_one(processes_of(layout.installation, layout.data, layout.control_groups))
 
-    def _watchers(self) -> list[Process]:
-        """Whoever waits for a supervisor's end, or has just seen it."""
-        pid = self.supervisor.holder(WATCHER)
-        return self._not_this_one([process for process in self._processes() if process.pid == pid])
-
     def _supervisors(self) -> list[Process]:
         """One that does not answer, or not yet, as when it was just brought back: it starts anew whatever is ended here."""
         own = str(self.machine.layout.supervisor_config.with_suffix(""))
@@ -173,7 +166,10 @@ class _Stop:
 
     def _at_work(self) -> list[Process]:
         """Who does the work of one of the platform's own processes, whoever started it."""
-        pids = map(self.supervisor.holder, self.machine.options.processes)
+        return self._holders(*self.machine.options.processes)
+
+    def _holders(self, *names: str) -> list[Process]:
+        pids = map(self.supervisor.holder, names)
         return self._not_this_one([process for pid in pids if pid and (process := read_process(pid))])
 
     def _outside_containers(self) -> list[Process]:

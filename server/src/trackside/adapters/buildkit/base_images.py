@@ -8,7 +8,6 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import aiohttp
 from aiodocker import DockerError
 
 from trackside.adapters.buildkit import process
@@ -24,13 +23,12 @@ from trackside.adapters.buildkit.image_archive import write_image_archive
 from trackside.adapters.buildkit.options import BaseImages, BuildKitOptions
 from trackside.adapters.docker.connection import LazyEngine
 from trackside.adapters.docker.failures import NO_SPACE, is_away
-from trackside.adapters.docker.images import load_image, mirror_first, pull_image, refuse_registry
+from trackside.adapters.docker.images import CHUNK, away_as, load_image, mirror_first, pull_image, refuse_registry
 from trackside.adapters.docker.references import split_reference
 from trackside.rooms.builds.errors import BuildFailed, EngineAway, EngineLost, ImageUnavailable, RegistryRefused
 from trackside.rooms.builds.model import Limit
 from trackside.rooms.builds.ports import BuildLog
 
-CHUNK = 1 << 20
 UNREACHED_SECONDS = 300.0
 """For how long a registry that was not reached is not asked again (it may take long to find that out)."""
 
@@ -46,16 +44,12 @@ class BaseImageStore:
 
     async def ensure(self, image: str, log: BuildLog) -> None:
         """Have `image` on the build engine under that very name. Errors: `BuildFailed` with the reason and what helps, `EngineAway`."""
-        try:
+        with away_as(EngineAway("The build engine can't be reached.")):
             if await self._is_there(image):
                 return
             async with self._lock, _file_lock(self.directory / "lock"):
                 if not await self._is_there(image):
                     await self._fetch(image, log)
-        except (DockerError, aiohttp.ClientError, ConnectionError) as error:
-            if is_away(error):
-                raise EngineAway("The build engine can't be reached.") from error
-            raise
 
     @property
     def directory(self) -> Path:
@@ -150,13 +144,9 @@ class BaseImageStore:
             sources.unlink(missing_ok=True)
 
     async def _load(self, archive: Path, log: BuildLog) -> None:
-        try:
+        with away_as(EngineLost("The build engine went away as it took the base image.")):
             async with self._in_time("Loading the base image into the build engine"):
                 refusal = await load_image(self._engine.client, _chunks(archive))
-        except (DockerError, aiohttp.ClientError, ConnectionError) as error:
-            if is_away(error):
-                raise EngineLost("The build engine went away as it took the base image.") from error
-            raise
         if NO_SPACE in refusal.lower():
             raise BuildFailed(
                 f"The base image could not be loaded into the build engine: {refusal}.",

@@ -24,7 +24,7 @@ from trackside.adapters.buildkit.progress import Progress
 from trackside.adapters.buildkit.redaction import Redactor
 from trackside.adapters.buildkit.transfer import ImageTransfer
 from trackside.adapters.docker.connection import LazyEngine, presence
-from trackside.adapters.docker.failures import is_away
+from trackside.adapters.docker.images import away_as
 from trackside.kit.garbage import Freed
 from trackside.rooms.builds.errors import BuildCancelled, BuildFailed, EngineAway, EngineLost, ImageUnavailable
 from trackside.rooms.builds.model import BuildOrder, Image, Limit
@@ -144,7 +144,7 @@ class BuildKitBuilder:
 
     async def _run_watched(self, command: Sequence[str], environment: Mapping[str, str], log: BuildLog) -> int:
         """The exit code of a program that works on the build engine. Errors: `EngineAway`, `EngineLost`."""
-        try:
+        with away_as(EngineAway("The build engine can't be reached.")):
             async with presence(self._build_engine.client) as gone:
                 code = await process.run(command, environment, log)
                 if code != 0:
@@ -152,10 +152,6 @@ class BuildKitBuilder:
                 if code != 0 and gone.done():
                     raise EngineLost("The build engine went away in the middle of the build.")
                 return code
-        except (DockerError, aiohttp.ClientError, ConnectionError) as error:
-            if is_away(error):
-                raise EngineAway("The build engine can't be reached.") from error
-            raise
 
     async def _failure(self, limit: Limit | None, sentence: str) -> BuildFailed:
         size = {Limit.MEMORY: self._options.memory_bytes, Limit.DISK: self._options.disk_bytes}

@@ -11,12 +11,11 @@ from aiodocker import DockerError
 
 from trackside.adapters.docker.connection import LazyEngine
 from trackside.adapters.docker.failures import is_away, is_damaged
-from trackside.adapters.docker.images import MOVING, is_gone, load_image, read_image
+from trackside.adapters.docker.images import CHUNK, MOVING, is_gone, load_image, read_image
 from trackside.rooms.builds.errors import BuildFailed, EngineAway, EngineLost, ImageGone, ImageUnavailable
 from trackside.rooms.builds.model import Image
 from trackside.rooms.builds.ports import BuildLog
 
-_CHUNK = 1 << 20
 UNPACKING_SECONDS = 300.0
 
 
@@ -95,9 +94,9 @@ class ImageTransfer:
         exporting = self._source.client.images.export_image(image_id, timeout=MOVING)
         try:
             async with cast("AbstractAsyncContextManager[aiohttp.StreamReader]", exporting) as archive:
-                while chunk := await archive.read(_CHUNK):
+                while chunk := await archive.read(CHUNK):
                     yield chunk
-        except Exception as error:
+        except Exception as error:  # whatever it is: the client that sends would hide it
             failed.append(error)
             raise
         is_sent.set()

@@ -3,8 +3,8 @@
 import asyncio
 import json
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Generator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
 from typing import Any, TypeVar, cast
 from weakref import WeakValueDictionary
 
@@ -27,6 +27,8 @@ INSTALLATION_LABEL = f"{LABEL}installation"
 _REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,511}")
 _RELEASED = "released"
 MOVING = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=STALL_SECONDS)
+CHUNK = 1 << 20
+"""Bytes of an archive in one go."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9._/-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?")
 
 
@@ -161,6 +163,17 @@ class DockerImages:
             for tag in cast("list[str]", image.get("RepoTags") or [])
             if tag.startswith(prefix)
         }
+
+
+@contextmanager
+def away_as(told: EngineAway) -> Generator[None]:
+    """Raise this where an engine was not there, or went away; whatever else went wrong stays as it is."""
+    try:
+        yield
+    except (DockerError, aiohttp.ClientError, ConnectionError) as error:
+        if failures.is_away(error):
+            raise told from error
+        raise
 
 
 class _explained:

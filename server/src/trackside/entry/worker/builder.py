@@ -73,9 +73,8 @@ async def _slot(process: BuilderProcess) -> AsyncIterator[None]:
             if claim is None:
                 await _wait(process)
             elif not await _build(process, leases, claim):
-                await asyncio.sleep(
-                    process.after_fault
-                )  # nothing can be built: all others keep their places in the queue
+                # Nothing can be built now: all others keep their places in the queue.
+                await asyncio.sleep(process.after_fault)
             yield
 
 

@@ -15,6 +15,7 @@ from trackside.kit.db import Database
 from trackside.kit.errors import TracksideError
 from trackside.kit.jobs import Job, Jobs
 from trackside.rooms.deployments import tasks
+from trackside.rooms.deployments.errors import RuntimeUnavailable
 from trackside.rooms.deployments.ports import Runtime
 from trackside.rooms.deployments.service.engine import Engine, deletion
 from trackside.rooms.networking.service import REPORT_CHANNEL
@@ -139,9 +140,15 @@ async def _timer(deployer: Deployer) -> AsyncIterator[None]:
         wanted = [tasks.prepare(workspace_id, deployment_id) for workspace_id, deployment_id in await engine.unpulled()]
         for one in await engine.deletions():
             wanted.append(tasks.clear_away(one.workspace_id, str(one.kind), one.subject_id))
-        wanted += [tasks.converge(workspace_id, instance_id) for workspace_id, instance_id in await engine.deploying()]
         await _defer(deployer, wanted)
-        restless = await engine.restless()  # last: it can do nothing without the engine
+        try:
+            restless = await engine.restless()  # last: it can do nothing without the engine
+        except RuntimeUnavailable:  # and those under way are to say that they wait for it
+            deploying = await engine.deploying()
+            await _defer(
+                deployer, [tasks.converge(workspace_id, instance_id) for workspace_id, instance_id in deploying]
+            )
+            raise
         await _defer(deployer, [tasks.converge(workspace_id, instance_id) for workspace_id, instance_id in restless])
         yield
         await asyncio.sleep(LOOK)
